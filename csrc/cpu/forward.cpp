@@ -1,0 +1,241 @@
+// Log-domain Sinkhorn for one problem after another.
+#include <cmath>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "cpu/parallel.h"
+#include "cpu/report.h"
+#include "cpu/solver.h"
+#include "cpu/view.h"
+
+namespace wbm::cpu {
+namespace {
+
+constexpr std::int64_t kColumnBlock = 512;  // doubles of running maxima and sums that stay in the first-level cache
+
+template <typename T>
+class Iteration {
+ public:
+  Iteration(View<T>& view, const Options& options, int threads, double* f, double* g)
+      : view_(view), options_(options), kernels_(row_kernels<T>()), threads_(threads), f_(f), g_(g),
+        old_f_(view.n), old_g_(view.m), row_max_(view.n), row_sum_(view.n), column_max_(view.m), column_sum_(view.m) {}
+
+  // Runs to the criterion or to max_iter; returns the number of iterations, sets the status bits.
+  std::int64_t run(std::int32_t& status, double* history) {
+    const bool test = options_.tol > 0.0;
+    std::fill(f_, f_ + view_.n, 0.0);
+    record(history, 0);
+    double best = kInf;
+    int since_best = 0;
+    for (std::int64_t iteration = 1;; ++iteration) {
+      row_log_sums();
+      if (test && options_.criterion == Criterion::marginal && iteration > 1) {
+        // The log sums of this f update give the row sums of the previous plan: its residual costs nothing.
+        const double residual = previous_residual();
+        if (residual <= options_.tol * (1.0 - 1e-6)) return iteration - 1;
+        since_best = residual < best ? 0 : since_best + 1;
+        best = std::fmin(best, residual);
+        if (since_best >= 20 && best <= rounding_level()) {
+          status |= kStagnated;
+          return iteration - 1;
+        }
+      }
+      std::swap_ranges(f_, f_ + view_.n, old_f_.begin());
+      for (std::int64_t i = 0; i < view_.n; ++i) f_[i] = view_.rows.update(i, row_max_[i], row_sum_[i], view_.epsilon);
+      std::swap_ranges(g_, g_ + view_.m, old_g_.begin());
+      update_columns();
+      if (test && options_.criterion == Criterion::scaling && scalings_rest()) {
+        status |= kConverged;
+        return iteration;
+      }
+      if (options_.method == Method::accelerated && options_.tol > 0.0) translate();
+      record(history, iteration);
+      if (iteration >= options_.max_iter) return iteration;
+    }
+  }
+
+  double rounding_level() const {
+    double largest = view_.cost_max;
+    for (std::int64_t i = 0; i < view_.n; ++i)
+      if (view_.rows.active[i]) largest = std::fmax(largest, std::fabs(f_[i]));
+    for (std::int64_t j = 0; j < view_.m; ++j)
+      if (view_.columns.active[j]) largest = std::fmax(largest, std::fabs(g_[j]));
+    return 8 * 2.2e-16 * (4.0 + largest * view_.inverse_epsilon);
+  }
+
+ private:
+  void row_log_sums() {
+#pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
+    for (std::int64_t i = 0; i < view_.n; ++i) {
+      if (!view_.rows.active[i]) continue;
+      const LogSum s = kernels_.log_sum(view_.row(i), view_.mask_row(i), g_, view_.inverse_epsilon, view_.m);
+      row_max_[i] = s.max;
+      row_sum_[i] = s.sum;
+    }
+  }
+
+  // g_j = s2 log b_j - lambda2 log sum_i exp((f_i - D_ij) / eps): the maxima first, then the sums, by column blocks.
+  void update_columns() {
+    const std::int64_t blocks = (view_.m + kColumnBlock - 1) / kColumnBlock;
+    const std::int64_t width = threads_ > 1 && blocks < threads_
+                                   ? (view_.m / threads_ + 8) / 8 * 8  // too narrow a matrix: one block a thread
+                                   : kColumnBlock;
+#pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
+    for (std::int64_t begin = 0; begin < view_.m; begin += width) {
+      const std::int64_t end = std::min(begin + width, view_.m);
+      for (std::int64_t j = begin; j < end; ++j) column_max_[j] = -kInf, column_sum_[j] = 0.0;
+      for (std::int64_t i = 0; i < view_.n; ++i)
+        if (view_.rows.active[i])
+          kernels_.column_max(view_.row(i), view_.mask_row(i), f_[i], column_max_.data(), begin, end);
+      for (std::int64_t i = 0; i < view_.n; ++i)
+        if (view_.rows.active[i])
+          kernels_.column_sum(view_.row(i), view_.mask_row(i), f_[i], column_max_.data(), column_sum_.data(),
+                              view_.inverse_epsilon, begin, end);
+      for (std::int64_t j = begin; j < end; ++j)
+        g_[j] = view_.columns.update(j, column_max_[j], column_sum_[j], view_.epsilon);
+    }
+  }
+
+  // Residual of (f, g) as they stand, from the row log sums over g. After a g update the columns are exact, but for
+  // the translation that may have followed it.
+  double previous_residual() const {
+    double error = 0.0, mass = 0.0;
+    for (std::int64_t i = 0; i < view_.n; ++i) {
+      if (!view_.rows.active[i]) continue;
+      const double r = std::exp((f_[i] + row_max_[i]) * view_.inverse_epsilon) * row_sum_[i];
+      error += std::fabs(r - view_.rows.target(i, f_[i]));
+      mass += r;
+    }
+    error += mass * translation_error_;
+    const double scale = std::fmax(mass, 0.5 * (view_.rows.total + view_.columns.total));
+    return scale > 0.0 ? error / scale : 0.0;
+  }
+
+  // |u - u'|^2 + |v - v'|^2 < tol with u = exp(f / eps), v = exp(g / eps); an overflow counts as not met.
+  bool scalings_rest() const {
+    double change = 0.0;
+    for (std::int64_t i = 0; i < view_.n; ++i) change += square(scaling(f_[i]) - scaling(old_f_[i]));
+    for (std::int64_t j = 0; j < view_.m; ++j) change += square(scaling(g_[j]) - scaling(old_g_[j]));
+    return change < options_.tol;  // false where change is NaN
+  }
+
+  double scaling(double potential) const { return std::exp(potential * view_.inverse_epsilon); }
+  static double square(double x) { return x * x; }
+
+  // f += t, g -= t leaves the plan alone and is optimal along that line for
+  //     t = kappa1 kappa2 / (kappa1 + kappa2) log(<a, exp(-f/kappa1)> / <b, exp(-g/kappa2)>)        (dual potentials)
+  // which removes the slow mode of large kappa. A hard side contributes its total mass and kappa -> inf.
+  void translate() {
+    const Side &rows = view_.rows, &columns = view_.columns;
+    if (rows.hard && columns.hard) return;
+    const double strength = rows.hard      ? columns.kappa
+                            : columns.hard ? rows.kappa
+                                           : rows.kappa * columns.kappa / (rows.kappa + columns.kappa);
+    const double t = strength * (log_dual_mass(rows, f_) - log_dual_mass(columns, g_));
+    if (!std::isfinite(t)) return;
+    for (std::int64_t i = 0; i < view_.n; ++i)
+      if (rows.active[i]) f_[i] += t;
+    for (std::int64_t j = 0; j < view_.m; ++j)
+      if (columns.active[j]) g_[j] -= t;
+    translation_error_ = columns.hard ? 0.0 : std::fabs(1.0 - std::exp(t / columns.kappa));
+  }
+
+  static double log_dual_mass(const Side& side, const double* potential) {
+    double top = -kInf, sum = 0.0;
+    const auto exponent = [&](std::int64_t i) {
+      return side.hard ? side.log_mass[i]
+                       : side.log_mass[i] - (potential[i] - side.dual_shift * side.log_mass[i]) / side.kappa;
+    };
+    for (std::int64_t i = 0; i < side.size; ++i)
+      if (side.active[i]) top = std::fmax(top, exponent(i));
+    for (std::int64_t i = 0; i < side.size; ++i)
+      if (side.active[i]) sum += std::exp(exponent(i) - top);
+    return top + std::log(sum);
+  }
+
+  void record(double* history, std::int64_t iteration) const {
+    if (!history) return;
+    double* slot = history + iteration * (view_.n + view_.m);
+    std::copy(g_, g_ + view_.m, std::copy(f_, f_ + view_.n, slot));
+  }
+
+  View<T>& view_;
+  const Options& options_;
+  const RowKernels<T>& kernels_;
+  const int threads_;
+  double *f_, *g_;
+  std::vector<double> old_f_, old_g_, row_max_, row_sum_, column_max_, column_sum_;
+  double translation_error_ = 0.0;
+};
+
+template <typename T>
+void start(const View<T>& view, const double* init, double* g, std::int32_t& status) {
+  for (std::int64_t j = 0; j < view.m; ++j) {
+    const double value = init ? init[j] : 0.0;
+    if (!(value < kInf)) status |= kInvalidInit;
+    // -inf marks a column that had no mass in the earlier solve; where it has now, start it at 0.
+    g[j] = view.columns.mass[j] > 0.0 ? (std::isfinite(value) ? value : 0.0) : -kInf;
+  }
+}
+
+template <typename T>
+void solve_one(const Problem& problem, const Options& options, const Solution& out, std::int64_t p, int threads) {
+  View<T> view;
+  view.open(problem, p);
+  std::int32_t status = view.status;
+  double *f = out.f + p * problem.n, *g = out.g + p * problem.m;
+  start(view, options.init_g ? options.init_g + p * problem.m : nullptr, g, status);
+  if (status & kRefused) {
+    refuse(view, out, p, status);
+    return;
+  }
+  Iteration<T> iteration(view, options, threads, f, g);
+  double* history = out.history ? out.history + p * (options.max_iter + 1) * (problem.n + problem.m) : nullptr;
+  const std::int64_t count = iteration.run(status, history);
+  out.iterations[p] = count;
+  report(view, threads, f, g, out, p);
+
+  if (!std::isfinite(out.residual[p]) || !std::isfinite(out.sharp[p])) status |= kOverflow;
+  if (options.criterion == Criterion::marginal && out.residual[p] <= options.tol) status |= kConverged;
+  if (status & kConverged) {
+    status &= ~kStagnated;
+  } else if (count >= options.max_iter) {
+    status |= kIterationLimit;
+  } else {
+    status |= kStagnated;
+  }
+  out.status[p] = status;
+}
+
+template <typename T>
+void solve_all(const Problem& problem, const Options& options, const Solution& solution) {
+  const Threads threads(problem.batch, problem.n, problem.m, options.threads);
+#pragma omp parallel for num_threads(threads.across) if (threads.across > 1) schedule(dynamic)
+  for (std::int64_t p = 0; p < problem.batch; ++p) solve_one<T>(problem, options, solution, p, threads.within);
+}
+
+template <typename T>
+void mean_all(const Problem& problem, double* mean, int available) {
+  const Threads threads(problem.batch, problem.n, problem.m, available);
+#pragma omp parallel for num_threads(threads.across) if (threads.across > 1) schedule(dynamic)
+  for (std::int64_t p = 0; p < problem.batch; ++p) {
+    View<T> view;
+    view.open(problem, p);
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    mean[p] = view.status & (kNanCost | kInvalidMass) ? nan
+              : view.cost_count                       ? view.cost_sum / static_cast<double>(view.cost_count)
+                                                      : 20.0;
+  }
+}
+
+}  // namespace
+
+void forward(const Problem& problem, const Options& options, const Solution& solution) {
+  problem.float64 ? solve_all<double>(problem, options, solution) : solve_all<float>(problem, options, solution);
+}
+
+void mean_cost(const Problem& problem, double* mean, int threads) {
+  problem.float64 ? mean_all<double>(problem, mean, threads) : mean_all<float>(problem, mean, threads);
+}
+
+}  // namespace wbm::cpu

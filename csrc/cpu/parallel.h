@@ -1,0 +1,25 @@
+// Threads: over the problems of a batch when there are enough, else over the rows and columns of one problem.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace wbm {
+
+struct Threads {
+  int across = 1;  // problems side by side
+  int within = 1;  // rows or columns of one problem side by side
+
+  Threads(std::int64_t batch, std::int64_t n, std::int64_t m, int available) {
+    constexpr std::int64_t kWorthwhile = 1 << 14;  // entries; below it a thread costs more than it saves
+    available = std::max(available, 1);
+    if (batch >= available || batch * n * m < kWorthwhile) {
+      const bool worthwhile = batch > 1 && batch * n * m >= kWorthwhile / 4;
+      across = worthwhile ? static_cast<int>(std::min<std::int64_t>(batch, available)) : 1;
+    } else if (n * m >= kWorthwhile) {
+      within = available;
+    }
+  }
+};
+
+}  // namespace wbm

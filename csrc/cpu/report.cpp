@@ -1,0 +1,118 @@
+#include "cpu/report.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "cpu/kernels.h"
+
+namespace wbm {
+
+template <typename T>
+void plan_row(const View<T>& view, std::int64_t i, const double* f, const double* g, double* row, std::int64_t begin,
+              std::int64_t end) {
+  const double potential = view.rows.active[i] ? f[i] : -kInf;  // a row that can carry nothing has no plan
+  row_kernels<T>().plan(view.row(i), view.mask_row(i), potential, g, view.inverse_epsilon, row, begin, end);
+}
+
+namespace {
+
+// Both hard: f + t, g - t is as good for every t; t makes <a,f>/sum(a) = <b,g>/sum(b).
+template <typename T>
+void set_gauge(const View<T>& view, double* f, double* g) {
+  if (!view.both_hard() || !(view.rows.total > 0.0)) return;
+  const auto mean = [](const Side& side, const double* potential) {
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < side.size; ++i)
+      if (side.active[i]) sum += side.mass[i] * potential[i];
+    return sum / side.total;
+  };
+  const double t = 0.5 * (mean(view.columns, g) - mean(view.rows, f));
+  if (!std::isfinite(t)) return;
+  for (std::int64_t i = 0; i < view.n; ++i)
+    if (view.rows.active[i]) f[i] += t;
+  for (std::int64_t j = 0; j < view.m; ++j)
+    if (view.columns.active[j]) g[j] -= t;
+}
+
+// sum x (dual) + kappa KL(x | mass) over one side, and |x - target|_1.
+struct SideReport {
+  double dual = 0.0, divergence = 0.0, error = 0.0;
+};
+
+SideReport side_report(const Side& side, const double* potential, const std::vector<double>& sums) {
+  SideReport out;
+  for (std::int64_t i = 0; i < side.size; ++i) {
+    const double x = sums[i];
+    if (x > 0.0) out.dual += x * (potential[i] - side.dual_shift * side.log_mass[i]);
+    if (!side.hard) out.divergence += side.kappa * side.divergence(i, x);
+    out.error += std::fabs(x - side.target(i, potential[i]));
+  }
+  return out;
+}
+
+}  // namespace
+
+template <typename T>
+void report(const View<T>& view, int threads, double* f, double* g, const Solution& out, std::int64_t p) {
+  set_gauge(view, f, g);
+  const std::int64_t n = view.n, m = view.m;
+  std::vector<double> row_sum(n), row_cost(n), column_sum(m, 0.0);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    std::vector<double> plan(m);
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < n; ++i) {
+      plan_row(view, i, f, g, plan.data(), 0, m);
+      const T* cost = view.row(i);
+      double r = 0.0, c = 0.0;
+      for (std::int64_t j = 0; j < m; ++j) {
+        r += plan[j];
+        c += plan[j] > 0.0 ? plan[j] * static_cast<double>(cost[j]) : 0.0;
+      }
+      row_sum[i] = r;
+      row_cost[i] = c;
+    }
+    // Columns in blocks, rows in order: the sums do not depend on the number of threads.
+#pragma omp for schedule(static)
+    for (std::int64_t begin = 0; begin < m; begin += 64) {
+      const std::int64_t end = std::min<std::int64_t>(begin + 64, m);
+      for (std::int64_t i = 0; i < n; ++i) {
+        plan_row(view, i, f, g, plan.data(), begin, end);
+        for (std::int64_t j = begin; j < end; ++j) column_sum[j] += plan[j];
+      }
+    }
+  }
+  double mass = 0.0, sharp = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) mass += row_sum[i], sharp += row_cost[i];
+
+  // <D,P> + eps sum P (log P - 1) = sum r f + sum c g - eps mass, since eps log P = f + g - D; the product reference
+  // takes eps log(a b) off the potentials and adds eps sum(a) sum(b).
+  const SideReport rows = side_report(view.rows, f, row_sum), columns = side_report(view.columns, g, column_sum);
+  double regularized = rows.dual + columns.dual - view.epsilon * mass + rows.divergence + columns.divergence;
+  if (view.reference == Reference::product) regularized += view.epsilon * view.rows.total * view.columns.total;
+  const double scale = std::fmax(mass, 0.5 * (view.rows.total + view.columns.total));
+  out.sharp[p] = sharp;
+  out.regularized[p] = regularized;
+  out.mass[p] = mass;
+  out.residual[p] = scale > 0.0 ? (rows.error + columns.error) / scale : 0.0;
+}
+
+template <typename T>
+void refuse(const View<T>& view, const Solution& out, std::int64_t p, std::int32_t status) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  std::fill(out.f + p * view.n, out.f + (p + 1) * view.n, nan);
+  std::fill(out.g + p * view.m, out.g + (p + 1) * view.m, nan);
+  out.sharp[p] = out.regularized[p] = out.mass[p] = out.residual[p] = nan;
+  out.iterations[p] = 0;
+  out.status[p] = status;
+}
+
+#define WBM_INSTANTIATE(T)                                                                                           \
+  template void plan_row<T>(const View<T>&, std::int64_t, const double*, const double*, double*, std::int64_t,       \
+                            std::int64_t);                                                                           \
+  template void report<T>(const View<T>&, int, double*, double*, const Solution&, std::int64_t);                     \
+  template void refuse<T>(const View<T>&, const Solution&, std::int64_t, std::int32_t);
+WBM_INSTANTIATE(float)
+WBM_INSTANTIATE(double)
+
+}  // namespace wbm

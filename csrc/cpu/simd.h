@@ -1,0 +1,87 @@
+// Eight float64 lanes in the compiler's vector extension: one source for every instruction set.
+// The translation unit's own flags decide what the lanes become (two, four or one register).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+namespace wbm::WBM_ISA {
+
+inline constexpr int kLanes = 8;
+typedef double Vec __attribute__((vector_size(64)));
+typedef std::int64_t Bits __attribute__((vector_size(64)));
+typedef float Vec32 __attribute__((vector_size(32)));
+typedef std::uint8_t Bytes __attribute__((vector_size(8)));
+
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+inline Vec splat(double x) { return Vec{x, x, x, x, x, x, x, x}; }
+
+inline Vec load(const double* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline Vec load(const float* p) {
+  Vec32 v;
+  std::memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, Vec);
+}
+
+// Lanes where the mask byte is not zero: all bits set.
+inline Bits load_mask(const std::uint8_t* p) {
+  Bytes v;
+  std::memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, Bits) != 0;
+}
+
+inline void store(double* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+
+inline void store(float* p, Vec v) {
+  const Vec32 w = __builtin_convertvector(v, Vec32);
+  std::memcpy(p, &w, sizeof w);
+}
+
+inline Vec max(Vec x, Vec y) { return x > y ? x : y; }
+
+// Fixed trees, so that a sum does not depend on how the caller was scheduled.
+inline double sum(Vec v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+
+inline double max(Vec v) {
+  double x = v[0];
+  for (int k = 1; k < kLanes; ++k) x = v[k] > x ? v[k] : x;
+  return x;
+}
+
+// exp(x) to about one unit in the last place; 0 below -708 (where the result would leave the normal range),
+// +inf above 709.7. Algebra: x = k log 2 + r with |r| <= log(2)/2, exp(x) = 2^k p(r), p the Taylor polynomial
+// of degree 13 (its remainder is below 5e-18); 2^k is added to the exponent bits.
+inline Vec exp(Vec x) {
+  const Vec shift = splat(0x1.8p52);
+  Vec t = x > splat(-709.0) ? x : splat(-709.0);
+  t = t < splat(709.7) ? t : splat(709.7);
+  const Vec rounded = t * 1.4426950408889634 + shift;
+  const Vec k = rounded - shift;
+  const Vec r = (t - k * 0x1.62e42fefa38p-1) - k * 0x1.ef35793c7673p-45;
+  Vec p = splat(1.6059043836821613e-10);
+  p = p * r + 2.08767569878681e-09;
+  p = p * r + 2.505210838544172e-08;
+  p = p * r + 2.755731922398589e-07;
+  p = p * r + 2.7557319223985893e-06;
+  p = p * r + 2.48015873015873e-05;
+  p = p * r + 1.984126984126984e-04;
+  p = p * r + 1.388888888888889e-03;
+  p = p * r + 8.333333333333333e-03;
+  p = p * r + 4.1666666666666664e-02;
+  p = p * r + 1.6666666666666666e-01;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  p = p * r + 1.0;
+  const Vec y = (Vec)((Bits)p + ((Bits)rounded << 52));
+  const Vec floored = x < splat(-708.0) ? splat(0.0) : y;
+  return x > splat(709.7) ? splat(kInfinity) : floored;
+}
+
+}  // namespace wbm::WBM_ISA

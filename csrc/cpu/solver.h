@@ -1,0 +1,18 @@
+// Entry points of the CPU solver. All pointers are host memory; see problem.h for layouts.
+#pragma once
+
+#include "problem.h"
+
+namespace wbm::cpu {
+
+// Log-domain Sinkhorn. O(iterations n m) per problem, workspace O(n + m) per thread.
+void forward(const Problem& problem, const Options& options, const Solution& solution);
+
+// Gradients in D, a, b; O(n m) per conjugate gradient step, workspace n m float64 per thread.
+void backward(const Problem& problem, const Adjoint& adjoint);
+
+// Per problem: the mean of D over finite, unmasked entries with positive masses on both sides (1/0.05 where there is
+// no such entry, so that 0.05 times the mean is a harmless 1).
+void mean_cost(const Problem& problem, double* mean, int threads);
+
+}  // namespace wbm::cpu

@@ -1,0 +1,93 @@
+#include "cpu/view.h"
+
+namespace wbm {
+
+template <typename T>
+void View<T>::open(const Problem& problem, std::int64_t p) {
+  n = problem.n;
+  m = problem.m;
+  reference = problem.reference;
+  cost_ = static_cast<const T*>(problem.cost) + p * problem.cost_stride_problem;
+  cost_stride_ = problem.cost_stride_row;
+  mask_ = problem.mask ? problem.mask + p * problem.mask_stride_problem : nullptr;
+  mask_stride_ = problem.mask_stride_row;
+  epsilon = problem.epsilon[p];
+  inverse_epsilon = 1.0 / epsilon;
+  status = 0;
+  b_scale = 1.0;
+  check_masses(problem, p);
+  scan_cost();
+  // A default epsilon is 0.05 times the mean of D: with NaN in D it is NaN too, and the cause is the one to name.
+  if (status & kNanCost) status &= ~kInvalidStrength;
+}
+
+template <typename T>
+void View<T>::check_masses(const Problem& problem, std::int64_t p) {
+  const double* a = problem.a + p * n;
+  const double* b = problem.b + p * m;
+  const double kappa1 = problem.kappa[2 * p], kappa2 = problem.kappa[2 * p + 1];
+  if (!(epsilon > 0.0 && std::isfinite(epsilon) && kappa1 > 0.0 && kappa2 > 0.0)) status |= kInvalidStrength;
+
+  double total_a = 0.0, total_b = 0.0;
+  bool valid = true;
+  for (std::int64_t i = 0; i < n; ++i) valid &= a[i] >= 0.0, total_a += a[i];
+  for (std::int64_t j = 0; j < m; ++j) valid &= b[j] >= 0.0, total_b += b[j];
+  if (!valid || !std::isfinite(total_a) || !std::isfinite(total_b)) status |= kInvalidMass;
+
+  // Both hard: totals must agree; within 1e-3 relative b is rescaled to the total of a.
+  if (std::isinf(kappa1) && std::isinf(kappa2) && !(status & kInvalidMass) && total_a != total_b) {
+    const double larger = std::fmax(total_a, total_b);
+    if (std::fabs(total_a - total_b) > 1e-3 * larger) {
+      status |= kUnequalMasses;
+    } else {
+      b_scale = total_a / total_b;
+      if (std::fabs(b_scale - 1.0) > 1e-6) status |= kRescaled;  // less is the rounding of float32 masses
+    }
+  }
+  rows.set(n, a, 1.0, kappa1, epsilon, reference);
+  columns.set(m, b, b_scale, kappa2, epsilon, reference);
+}
+
+template <typename T>
+void View<T>::scan_cost() {
+  rows.active.assign(n, 0);
+  columns.active.assign(m, 0);
+  cost_sum = cost_max = 0.0;
+  cost_count = 0;
+  bool invalid = false;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T* cost = row(i);
+    const std::uint8_t* mask = mask_row(i);
+    const bool carries = rows.mass[i] > 0.0;
+    double sum = 0.0, largest = 0.0;
+    std::int64_t count = 0;
+    bool bad = false;
+    for (std::int64_t j = 0; j < m; ++j) {
+      const double x = static_cast<double>(cost[j]);
+      const bool allowed = !mask || mask[j];
+      bad |= allowed && !(x > -kInf);
+      const bool both = allowed && x < kInf && carries && columns.mass[j] > 0.0;
+      sum += both ? x : 0.0;
+      largest = both && std::fabs(x) > largest ? std::fabs(x) : largest;
+      count += both;
+      columns.active[j] |= both;
+    }
+    rows.active[i] = count > 0;
+    cost_sum += sum;
+    cost_count += count;
+    if (largest > cost_max) cost_max = largest;
+    invalid |= bad;
+  }
+  if (invalid) status |= kNanCost;
+
+  // A hard marginal with mass and no partner cannot be met by any plan.
+  for (std::int64_t i = 0; i < n; ++i)
+    if (rows.hard && rows.mass[i] > 0.0 && !rows.active[i]) status |= kIsolated;
+  for (std::int64_t j = 0; j < m; ++j)
+    if (columns.hard && columns.mass[j] > 0.0 && !columns.active[j]) status |= kIsolated;
+}
+
+template struct View<float>;
+template struct View<double>;
+
+}  // namespace wbm

@@ -1,0 +1,69 @@
+"""What callers hand to the estimators, turned into checked arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from wbm_ext.datasets import Ratings
+
+
+def as_ratings(ratings: Any, items: Any = None, values: Any = None) -> Ratings:
+    """Return a :class:`Ratings` from one, or from three arrays (users, items, ratings).
+
+    Raises
+    ------
+    TypeError
+        If neither form is given. :class:`Ratings` itself raises on arrays it cannot use.
+    """
+    if isinstance(ratings, Ratings):
+        if items is not None or values is not None:
+            raise TypeError("fit takes either one Ratings object or users, items, ratings; got both")
+        return ratings
+    if items is None or values is None:
+        raise TypeError(
+            f"fit takes a wbm_ext.datasets.Ratings or the three arrays users, items, ratings; "
+            f"got {type(ratings).__name__} and {'no' if items is None else 'an'} items argument"
+        )
+    return Ratings(ratings, items, values)
+
+
+def positives(ratings: Ratings, threshold: float) -> np.ndarray:
+    """Return y = 1[rating >= threshold], bool (n,)."""
+    return ratings.binarize(threshold) > 0
+
+
+def check_both_classes(labels: np.ndarray, threshold: float) -> None:
+    """Raise if all labels are the same: nothing can be learnt from them."""
+    if labels.all() or not labels.any():
+        side = "at least" if labels.all() else "below"
+        raise ValueError(
+            f"ratings must hold both classes; with threshold={threshold:g} all {len(labels)} ratings are {side} it"
+        )
+
+
+def check_ids(argument: str, values: Any, count: int) -> np.ndarray:
+    """Return ``values`` as int64 (n,) if all lie in 0 .. count - 1, else raise naming the first that does not."""
+    array = np.atleast_1d(np.asarray(values))
+    if array.ndim != 1:
+        raise ValueError(f"{argument} must be one-dimensional; got shape {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{argument} must hold integers; got dtype {array.dtype}")
+    bad = np.flatnonzero((array < 0) | (array >= count)) if array.size else []
+    if len(bad):
+        raise ValueError(
+            f"{argument} must lie in 0..{count - 1} (known from fit); got {int(array[bad[0]])} at position {bad[0]}"
+        )
+    return array.astype(np.int64)
+
+
+def check_pairs(users: Any, items: Any, n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return users and items as int64 of one length; a single user or item is repeated."""
+    checked = check_ids("users", users, n_users), check_ids("items", items, n_items)
+    try:
+        broadcast = np.broadcast_arrays(*checked)
+    except ValueError:
+        lengths = f"{len(checked[0])} and {len(checked[1])}"
+        raise ValueError(f"users and items must have the same length; got {lengths}") from None
+    return np.ascontiguousarray(broadcast[0]), np.ascontiguousarray(broadcast[1])

@@ -1,0 +1,198 @@
+"""The two functions a user calls."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wbm_ext.errors import check_name
+from wbm_ext.solver import operators  # noqa: F401  (registers the operators)
+from wbm_ext.solver.arguments import COSTS, prepare
+from wbm_ext.solver.result import SinkhornResult
+from wbm_ext.solver.verdict import judge
+
+_INF = float("inf")
+Kappa = float | Tensor | tuple[float | Tensor, float | Tensor]
+Init = SinkhornResult | tuple[Tensor | None, Tensor] | None
+
+
+def solve(
+    D: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor | None = None,
+    kappa: Kappa = _INF,
+    reference: str = "entropy",
+    grad: str = "implicit",
+    method: str = "auto",
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    criterion: str = "marginal",
+    init: Init = None,
+    mask: Tensor | None = None,
+    validate: str = "auto",
+) -> SinkhornResult:
+    """Entropic optimal transport on a given cost matrix, balanced or with KL-relaxed marginals.
+
+    Minimises over plans P ≥ 0
+
+        ⟨D, P⟩ - ε H(P) + κ₁ KL(P1 | a) + κ₂ KL(Pᵀ1 | b),   H(P) = -Σ P (log P - 1),
+        KL(p | q) = Σ p log(p/q) - p + q;   κ = inf: the constraint P1 = a (Pᵀ1 = b) in the place of the penalty.
+
+    Parameters
+    ----------
+    D : Tensor, shape (..., n, m)
+        Cost of each pair; float32, float64, float16 or bfloat16 (the last two with float32 masses, potentials and
+        accumulation). +inf forbids a pair. Any strides, also expanded (stride 0).
+    a, b : Tensor, shape (..., n) and (..., m), optional
+        Masses ≥ 0 of rows and columns in the type of D (float32 for 16-bit D); uniform with total 1 where not given.
+        Leading dimensions of D, a, b and mask broadcast. Zero masses (padding) change nothing. Hard marginals whose
+        totals differ by less than 1e-3 relative: b is rescaled to the total of a, and the status says so.
+    epsilon : float or Tensor with one value per problem, optional
+        Entropic strength, units of D. Default: 0.05 × the mean of D over finite, unmasked entries with a_i > 0 and
+        b_j > 0, per problem, detached.
+    kappa : float, Tensor with one value per problem, or a pair of these (rows, columns)
+        Strength of mass preservation, units of D (POT: ``reg_m``); inf is a hard marginal.
+    reference : {"entropy", "product"}
+        "entropy" is H above, as in both papers; "product" has ε KL(P | a bᵀ) instead (GeomLoss, OTT, and POT's
+        ``reg_type="kl"``). With hard marginals the plan is the same, else it is another one.
+    grad : {"implicit", "unrolled", "frozen"}
+        "implicit": exact at the fixed point, by one linear system; error of the order of the residual.
+        "unrolled": exact derivative of the iterations that were run (always plain ones).
+        "frozen": the plan is a constant (ESCFR Alg. 3, step 5): dD = P, nothing for a and b.
+        With both marginals hard only directions that keep the total mean anything: Σ a da = Σ b db = 0.
+    method : {"auto", "sinkhorn"}
+        "sinkhorn": plain iterations. "auto": whatever reaches the same solution; with a finite kappa each iteration is
+        followed by the translation of the potentials that is optimal along its line.
+    tol : float
+        On the residual of :class:`SinkhornResult`; 0 runs exactly ``max_iter`` iterations.
+    max_iter : int
+        One iteration is the f update, then the g update, from g = 0 or init's g. Problems of a batch stop separately.
+    criterion : {"marginal", "scaling"}
+        "scaling" is the WBM paper's |u - u'|² + |v - v'|² < tol with u = exp(f/ε), v = exp(g/ε) (Algorithm 1).
+    init : SinkhornResult or (f, g), optional
+        Warm start. Started at the optimum it stops at the first test.
+    mask : Tensor of bool, shape (..., n, m), optional
+        True = the pair may carry mass. D is not looked at where it is False.
+    validate : {"auto", "full", "none"}
+        Checks that read the data: "auto" on the CPU but not on CUDA (where they would wait for the device), "full"
+        always, "none" never. Without them a refused problem comes out NaN with the reason in its status.
+
+    Returns
+    -------
+    SinkhornResult
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming argument, expected and got: shapes, types, devices; ε or κ not positive; NaN or -inf in D; negative or
+        non-finite masses; hard marginals with different totals; a hard row or column with mass and no admissible pair.
+    NotImplementedError
+        ε or κ that require a gradient.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once per call site, with the residual and the remedy, when a problem ends above ``tol`` (never for tol = 0).
+
+    Examples
+    --------
+    >>> import torch, wbm_ext
+    >>> D = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    >>> result = wbm_ext.solve(D, epsilon=0.1)
+    >>> print([round(p, 4) for p in result.plan.flatten().tolist()])
+    [0.5, 0.0, 0.0, 0.5]
+    >>> bool(result.converged)
+    True
+
+    References
+    ----------
+    Wasserstein Balancing Metric: Definition 3.1 and Algorithm 1. ESCFR: Definition 3.2 and Algorithm 2, with its
+    ``l//2 = 0`` read as "on even l" and the sign of H as in its Eq. (8).
+    """
+    arguments = prepare(
+        D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, grad=grad, method=method, tol=tol,
+        max_iter=max_iter, criterion=criterion, init=init, mask=mask, validate=validate,
+    )  # fmt: skip
+    cost, batch = arguments.cost, arguments.batch
+    strength = arguments.epsilon
+    if strength is None:
+        strength = 0.05 * torch.ops.wbm_ext.mean_cost(
+            cost.detach(), arguments.a.detach(), arguments.b.detach(), arguments.mask
+        )
+    sharp, regularized, f, g, mass, residual, iterations, status, _ = torch.ops.wbm_ext.solve(
+        cost, arguments.a, arguments.b, strength, arguments.kappa, arguments.mask, arguments.init_g,
+        arguments.reference, arguments.method, arguments.criterion, arguments.gradient, arguments.tol,
+        arguments.max_iter,
+    )  # fmt: skip
+    reads_device = validate == "full" or (validate == "auto" and cost.device.type == "cpu")
+    if reads_device and not torch.compiler.is_compiling():
+        judge(arguments, strength, status, residual)
+    n, m = cost.shape[-2:]
+    return SinkhornResult(
+        cost=sharp.reshape(batch),
+        regularized_cost=regularized.reshape(batch),
+        iterations=iterations.reshape(batch),
+        residual=residual.reshape(batch),
+        transported_mass=mass.reshape(batch),
+        status=status.reshape(batch),
+        epsilon=strength.reshape(batch),
+        _f=f.reshape(*batch, n),
+        _g=g.reshape(*batch, m),
+        _matrix=cost.reshape(*batch, n, m),
+        _mask=None if arguments.mask is None else arguments.mask.reshape(*batch, n, m),
+    )
+
+
+def sinkhorn(
+    D: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor | None = None,
+    kappa: Kappa = _INF,
+    reference: str = "entropy",
+    cost: str = "sharp",
+    grad: str = "implicit",
+    method: str = "auto",
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    criterion: str = "marginal",
+    init: Init = None,
+    mask: Tensor | None = None,
+    validate: str = "auto",
+) -> Tensor:
+    """Entropic optimal transport cost of D between a and b: a differentiable loss, one number per problem.
+
+    Parameters
+    ----------
+    cost : {"sharp", "regularized"}
+        "sharp" is ⟨D, P*⟩, what the papers call the discrepancy; "regularized" the whole minimum, entropy and KL terms
+        included. They are different numbers.
+
+    All other parameters, errors and warnings are those of :func:`wbm_ext.solve`.
+
+    Returns
+    -------
+    Tensor, shape D.shape[:-2] (broadcast with the leading dimensions of a, b and mask)
+        In the units of D; float32 for 16-bit D.
+
+    Examples
+    --------
+    >>> import torch, wbm_ext
+    >>> x, y = torch.zeros(4, 2), torch.ones(3, 2)
+    >>> D = torch.cdist(x, y).square().requires_grad_()
+    >>> value = wbm_ext.sinkhorn(D, epsilon=0.1)
+    >>> round(float(value.detach()), 4)
+    2.0
+    >>> value.backward()
+    >>> round(float(D.grad.sum()), 4)
+    1.0
+    """
+    check_name("cost", cost, COSTS)
+    result = solve(
+        D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, grad=grad, method=method, tol=tol,
+        max_iter=max_iter, criterion=criterion, init=init, mask=mask, validate=validate,
+    )  # fmt: skip
+    return result.cost if cost == "sharp" else result.regularized_cost

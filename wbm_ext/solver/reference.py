@@ -1,0 +1,218 @@
+"""The solver once more in plain torch: the oracle of the fast path's tests, differentiable to any order.
+
+Slow on purpose: every line is a formula of the theory, batched, in float64, with no kernel of ours. Shapes: D is
+(B, n, m), a (B, n), b (B, m), epsilon (B,), kappa (B, 2). Notation as in ``csrc/problem.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ENTROPY, PRODUCT = 0, 1
+SINKHORN, ACCELERATED = 0, 1
+MARGINAL, SCALING = 0, 1
+_INF = float("inf")
+
+
+@dataclass
+class Marginal:
+    """One side of a batch of problems and the constants of its update ``offset - lambda LSE``."""
+
+    mass: Tensor  # (B, n)
+    log_mass: Tensor  # (B, n), -inf where the mass is 0
+    active: Tensor  # (B, n): positive mass and an admissible partner
+    hard: Tensor  # (B, 1)
+    inverse_kappa: Tensor  # (B, 1), 0 where hard
+    ratio: Tensor  # (B, 1): lambda / epsilon = kappa / (epsilon + kappa)
+    strength: Tensor  # (B, 1): s of the update
+    shift: Tensor  # (B, 1): dual potential = potential - shift * log mass
+    total: Tensor  # (B, 1)
+
+    def dual(self, potential: Tensor) -> Tensor:
+        return torch.where(self.active, _safe(potential) - self.shift * _safe(self.log_mass), 0.0)
+
+    def target(self, potential: Tensor) -> Tensor:
+        """a (hard) or a exp(-dual / kappa) (soft); 0 where nothing can flow."""
+        return torch.where(self.active, self.mass * torch.exp(-self.dual(potential) * self.inverse_kappa), 0.0)
+
+    def update(self, log_sum: Tensor, epsilon: Tensor) -> Tensor:
+        """f = s log a - lambda LSE; -inf where a = 0, 0 where a row with mass has no partner."""
+        value = self.strength * _safe(self.log_mass) - self.ratio * epsilon * _safe(log_sum)
+        idle = torch.where(self.mass > 0, 0.0, -_INF)
+        return torch.where(self.active, value, idle)
+
+
+@dataclass
+class Terms:
+    """What both the forward and the gradient need of a batch of problems."""
+
+    cost: Tensor  # (B, n, m), +inf where forbidden
+    epsilon: Tensor  # (B, 1)
+    rows: Marginal
+    columns: Marginal
+    both_hard: Tensor  # (B, 1)
+    b_scale: Tensor  # (B, 1)
+
+    def plan(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """P and E = log P (0 where P is 0 by construction), (B, n, m) both."""
+        admissible = self.cost.isfinite() & self.rows.active[:, :, None] & self.columns.active[:, None, :]
+        exponent = (_safe(f)[:, :, None] + _safe(g)[:, None, :] - _safe(self.cost)) / self.epsilon[:, :, None]
+        exponent = torch.where(admissible, exponent, 0.0)
+        return torch.where(admissible, exponent.exp(), 0.0), exponent
+
+
+def _safe(x: Tensor) -> Tensor:
+    """Infinite entries as 0, so that a later ``where`` never meets inf - inf, in either direction of autograd."""
+    return torch.where(x.isfinite(), x, 0.0)
+
+
+def _marginal(mass: Tensor, kappa: Tensor, epsilon: Tensor, partner: Tensor, reference: int) -> Marginal:
+    positive = mass > 0
+    hard = kappa.isinf()[:, None]
+    inverse = torch.where(hard, 0.0, 1.0 / torch.where(hard, 1.0, kappa[:, None]))
+    ratio = 1.0 / (1.0 + epsilon * inverse)
+    return Marginal(
+        mass=mass,
+        log_mass=torch.where(positive, torch.where(positive, mass, 1.0).log(), -_INF),
+        active=positive & partner,
+        hard=hard,
+        inverse_kappa=inverse,
+        ratio=ratio,
+        strength=ratio * epsilon if reference == ENTROPY else epsilon,
+        shift=torch.zeros_like(epsilon) if reference == ENTROPY else epsilon,
+        total=mass.sum(-1, keepdim=True),
+    )
+
+
+def terms(
+    cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, kappa: Tensor, mask: Tensor | None, reference: int
+) -> Terms:
+    """Lift a batch to float64, apply the mask and rescale b where both marginals are hard."""
+    cost, a, b, eps = cost.double(), a.double(), b.double(), epsilon.double()[:, None]
+    kappa = kappa.double()
+    if mask is not None:
+        cost = torch.where(mask, cost, _INF)
+    both_hard = kappa.isinf().all(-1, keepdim=True)
+    total_a, total_b = a.sum(-1, keepdim=True), b.sum(-1, keepdim=True)
+    scale = torch.where(both_hard & (total_b > 0), total_a / torch.where(total_b > 0, total_b, 1.0), 1.0)
+    b = b * scale
+    carries = cost.isfinite() & (a > 0)[:, :, None] & (b > 0)[:, None, :]
+    return Terms(
+        cost=cost,
+        epsilon=eps,
+        rows=_marginal(a, kappa[:, 0], eps, carries.any(2), reference),
+        columns=_marginal(b, kappa[:, 1], eps, carries.any(1), reference),
+        both_hard=both_hard,
+        b_scale=scale,
+    )
+
+
+def mean_cost(cost: Tensor, a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of D over finite, unmasked entries with positive masses on both sides, (B,); 20 where there is none."""
+    allowed = cost.ne(_INF) & (a > 0)[:, :, None] & (b > 0)[:, None, :]
+    if mask is not None:
+        allowed = allowed & mask
+    count = allowed.sum((1, 2))
+    total = torch.where(allowed, cost, 0.0).sum((1, 2), dtype=torch.float64)
+    return torch.where(count > 0, total / count.clamp(min=1), 20.0)
+
+
+def _log_sums(t: Terms, potential: Tensor, side: int) -> Tensor:
+    exponent = (potential.unsqueeze(3 - side) - t.cost) / t.epsilon[:, :, None]
+    return torch.logsumexp(exponent, side)
+
+
+def _translation(t: Terms, f: Tensor, g: Tensor) -> Tensor:
+    """t = kappa1 kappa2 / (kappa1 + kappa2) log(<a, exp(-f/kappa1)> / <b, exp(-g/kappa2)>), (B, 1); 0 if both hard."""
+
+    def log_mass(side: Marginal, potential: Tensor) -> Tensor:
+        x = side.log_mass - side.dual(potential) * side.inverse_kappa
+        return torch.logsumexp(torch.where(side.active, x, -_INF), -1, keepdim=True)
+
+    inverse = t.rows.inverse_kappa + t.columns.inverse_kappa
+    step = (log_mass(t.rows, f) - log_mass(t.columns, g)) / torch.where(inverse > 0, inverse, 1.0)
+    return torch.where((inverse > 0) & step.isfinite(), step, 0.0)
+
+
+def residual(t: Terms, f: Tensor, g: Tensor) -> Tensor:
+    """(|P1 - r*|_1 + |P'1 - c*|_1) / max(mass, (sum a + sum b) / 2), (B,)."""
+    plan, _ = t.plan(f, g)
+    error = (plan.sum(2) - t.rows.target(f)).abs().sum(1) + (plan.sum(1) - t.columns.target(g)).abs().sum(1)
+    scale = torch.maximum(plan.sum((1, 2)), 0.5 * (t.rows.total + t.columns.total)[:, 0])
+    return torch.where(scale > 0, error / torch.where(scale > 0, scale, 1.0), 0.0)
+
+
+def costs(t: Terms, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sharp cost <D,P>, the whole objective, and the transported mass, (B,) each."""
+    plan, log_plan = t.plan(f, g)
+    sharp = (plan * _safe(t.cost)).sum((1, 2))
+    mass = plan.sum((1, 2))
+    objective = sharp + t.epsilon[:, 0] * ((plan * log_plan).sum((1, 2)) - mass)
+    for side, sums in ((t.rows, plan.sum(2)), (t.columns, plan.sum(1))):
+        # -shift log mass of the product reference, and kappa KL(sums | mass) of a soft side
+        ratio = torch.where(sums > 0, torch.where(sums > 0, sums, 1.0).log() - _safe(side.log_mass), 0.0)
+        kappa = torch.where(side.hard, 0.0, 1.0 / torch.where(side.hard, 1.0, side.inverse_kappa))
+        objective = objective - (side.shift * sums * _safe(side.log_mass)).sum(1)
+        objective = objective + (kappa * (sums * ratio - sums + side.mass)).sum(1)
+    objective = objective + (t.rows.shift * t.rows.total * t.columns.total)[:, 0]
+    return sharp, objective, mass
+
+
+def gauge(t: Terms, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Both hard: shift f by t and g by -t so that <a,f>/sum(a) = <b,g>/sum(b)."""
+
+    def mean(side: Marginal, potential: Tensor) -> Tensor:
+        total = torch.where(side.total > 0, side.total, 1.0)
+        return (torch.where(side.active, side.mass * _safe(potential), 0.0)).sum(1, keepdim=True) / total
+
+    shift = torch.where(t.both_hard, 0.5 * (mean(t.columns, g) - mean(t.rows, f)), 0.0)
+    return torch.where(t.rows.active, f + shift, f), torch.where(t.columns.active, g - shift, g)
+
+
+def solve(
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    kappa: Tensor,
+    mask: Tensor | None = None,
+    init_g: Tensor | None = None,
+    reference: int = ENTROPY,
+    method: int = ACCELERATED,
+    criterion: int = MARGINAL,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Log-domain Sinkhorn; returns sharp, regularized, f, g, residual, iterations. Autograd unrolls it.
+
+    One iteration is the f update, then the g update, from g = 0 or ``init_g``. Problems stop separately; with
+    ``tol = 0`` all of them run ``max_iter`` iterations.
+    """
+    t = terms(cost, a, b, epsilon, kappa, mask, reference)
+    start = torch.zeros_like(t.columns.mass) if init_g is None else _safe(init_g.double())
+    f, g = torch.zeros_like(t.rows.mass), torch.where(t.columns.mass > 0, start, -_INF)
+    running = torch.ones_like(t.epsilon, dtype=torch.bool)
+    iterations = torch.zeros(len(a), dtype=torch.int64, device=cost.device)
+    for _ in range(max_iter):
+        new_f = t.rows.update(_log_sums(t, g, 2), t.epsilon)
+        new_g = t.columns.update(_log_sums(t, new_f, 1), t.epsilon)
+        if method == ACCELERATED and tol > 0:
+            step = _translation(t, new_f, new_g)
+            new_f, new_g = torch.where(t.rows.active, new_f + step, new_f), torch.where(
+                t.columns.active, new_g - step, new_g
+            )
+        change = (torch.exp(new_f / t.epsilon) - torch.exp(f / t.epsilon)).square().sum(1)
+        change = change + (torch.exp(new_g / t.epsilon) - torch.exp(g / t.epsilon)).square().sum(1)
+        f, g = torch.where(running, new_f, f), torch.where(running, new_g, g)
+        iterations = iterations + running[:, 0]
+        if tol > 0:
+            met = change < tol if criterion == SCALING else residual(t, f, g) <= tol
+            running = running & ~met[:, None]
+            if not running.any():
+                break
+    f, g = gauge(t, f, g)
+    sharp, regularized, _ = costs(t, f, g)
+    return sharp, regularized, f, g, residual(t, f, g), iterations

@@ -1,0 +1,87 @@
+"""What a solve returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from wbm_ext.solver.status import Status, describe
+
+
+@dataclass(frozen=True, eq=False)
+class SinkhornResult:
+    """Solution of a batch of problems; every tensor has the batch shape, potentials and plan their own behind it.
+
+    Attributes
+    ----------
+    cost : Tensor, shape (...)
+        Sharp cost ⟨D, P⟩: what both papers call the discrepancy. Units of D.
+    regularized_cost : Tensor, shape (...)
+        The whole minimum: ⟨D, P⟩ - ε H(P) + κ₁ KL(P1 | a) + κ₂ KL(Pᵀ1 | b), or with ε KL(P | a bᵀ) in the place of
+        - ε H(P) for ``reference="product"``. A different number from ``cost``.
+    iterations : Tensor of int64, shape (...)
+        Sinkhorn iterations run (one = the f update, then the g update).
+    residual : Tensor of float64, shape (...)
+        (|P1 - r*|₁ + |Pᵀ1 - c*|₁) / max(mass, (Σa + Σb)/2) of the plan delivered, with r* = a (hard) or
+        a exp(-f/κ₁) (soft, f the dual potential).
+    transported_mass : Tensor of float64, shape (...)
+        Σ P, no gradient (sum ``plan`` for one). 0 is a valid answer when transport is dear.
+    status : Tensor of int32, shape (...)
+        Bits of :class:`wbm_ext.Status`; :meth:`status_text` puts them into words.
+    epsilon : Tensor of float64, shape (...)
+        The ε that was used (also when it was left to the default).
+
+    ``cost``, ``regularized_cost``, ``f``, ``g`` and ``plan`` carry gradients in D, a and b.
+    """
+
+    cost: Tensor
+    regularized_cost: Tensor
+    iterations: Tensor
+    residual: Tensor
+    transported_mass: Tensor
+    status: Tensor
+    epsilon: Tensor
+    _f: Tensor = field(repr=False)
+    _g: Tensor = field(repr=False)
+    _matrix: Tensor = field(repr=False)
+    _mask: Tensor | None = field(repr=False)
+
+    @property
+    def f(self) -> Tensor:
+        """Row potentials (..., n), units of D, with P_ij = exp((f_i + g_j - D_ij)/ε) for both references.
+
+        Gauge with both marginals hard: ⟨a, f⟩/Σa = ⟨b, g⟩/Σb. -inf where a_i = 0; 0 in a row of a soft marginal
+        that has mass but no admissible partner.
+        """
+        return self._f.to(self.cost.dtype)
+
+    @property
+    def g(self) -> Tensor:
+        """Column potentials (..., m); see :attr:`f`."""
+        return self._g.to(self.cost.dtype)
+
+    @property
+    def converged(self) -> Tensor:
+        """True where the criterion was met, bool, shape (...)."""
+        return self.status.bitwise_and(int(Status.CONVERGED)).bool()
+
+    @cached_property
+    def plan(self) -> Tensor:
+        """Transport plan P (..., n, m), computed when first asked for; 0 at forbidden pairs.
+
+        The exponent is evaluated in float64, so that the plan has the marginals that ``residual`` speaks of.
+        """
+        matrix = self._matrix
+        if self._mask is not None:
+            matrix = torch.where(self._mask, matrix, float("inf"))
+        exponent = self._f.unsqueeze(-1) + self._g.unsqueeze(-2) - matrix
+        return torch.exp(exponent / self.epsilon[..., None, None]).to(self.cost.dtype)
+
+    def status_text(self) -> list[str] | str:
+        """The status in words, one text per problem (reads the device)."""
+        if self.status.dim() == 0:
+            return describe(int(self.status))
+        return [describe(int(s)) for s in self.status.flatten()]

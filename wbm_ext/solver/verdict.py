@@ -1,0 +1,120 @@
+"""Reading a status: an error for a refused input, a warning for a solve that did not converge."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import torch
+from torch import Tensor
+
+from wbm_ext.errors import ConvergenceWarning
+from wbm_ext.solver.arguments import Arguments
+from wbm_ext.solver.status import REFUSED, Status, describe
+
+
+def _problem(arguments: Arguments, p: int) -> str:
+    if not arguments.batch:
+        return ""
+    index = torch.unravel_index(torch.tensor(p), arguments.batch)
+    return f" (problem {tuple(int(i) for i in index)})"
+
+
+def _first(wrong: Tensor) -> tuple[int, ...]:
+    return tuple(int(i) for i in wrong.nonzero()[0])
+
+
+def _mass_error(name: str, mass: Tensor, where: str) -> str | None:
+    wrong = ~(mass >= 0) | mass.isinf()
+    if not wrong.any():
+        return None
+    index = _first(wrong)
+    return f"{name} must hold finite masses >= 0, got {name}{list(index)} = {float(mass[index])}{where}"
+
+
+def _explain(arguments: Arguments, epsilon: Tensor, p: int, status: int) -> str:
+    """One sentence with argument, expected and got for the gravest bit of problem p."""
+    cost, a, b = (x[p].detach() for x in (arguments.cost, arguments.a, arguments.b))
+    where = _problem(arguments, p)
+    if status & Status.INVALID_MASS:
+        return _mass_error("a", a, where) or _mass_error("b", b, where) or f"the masses overflow{where}"
+    if status & Status.NAN_COST:
+        wrong = ~(cost > -float("inf"))
+        if arguments.mask is not None:
+            wrong &= arguments.mask[p]
+        index = _first(wrong)
+        return (
+            f"D must hold numbers (or +inf to forbid a pair), got D{list(index)} = {float(cost[index])}{where}"
+        )
+    if status & Status.INVALID_STRENGTH:
+        strength, pair = float(epsilon[p]), arguments.kappa[p].tolist()
+        if arguments.epsilon is None:
+            return (
+                f"epsilon=None takes 0.05 times the mean of D, which is {strength:.3g}{where}; "
+                "pass epsilon, or a D with a positive mean"
+            )
+        return f"epsilon and kappa must be positive (epsilon finite), got epsilon {strength}, kappa {pair}{where}"
+    if status & Status.UNEQUAL_MASSES:
+        return (
+            "with both marginals hard (kappa=inf) a and b must have the same total (within 1e-3 relative), got "
+            f"{float(a.double().sum()):.6g} and {float(b.double().sum()):.6g}{where}; "
+            "normalise them or pass a finite kappa"
+        )
+    if status & Status.ISOLATED:
+        allowed = cost.isfinite() if arguments.mask is None else cost.isfinite() & arguments.mask[p]
+        hard = arguments.kappa[p].isinf().tolist()
+        for name, mass, free, is_hard in (
+            ("row", a, (allowed & (b > 0)).any(1), hard[0]),
+            ("column", b, (allowed & (a > 0)[:, None]).any(0), hard[1]),
+        ):
+            wrong = (mass > 0) & ~free
+            if is_hard and wrong.any():
+                (index,) = _first(wrong)
+                return (
+                    f"{name} {index} of D has mass {float(mass[index]):.3g} but every pair is forbidden "
+                    f"(+inf, masked, or a partner without mass){where}; allow a pair, drop the mass, or pass a "
+                    "finite kappa"
+                )
+    return f"init must hold finite potentials (-inf only where there is no mass), got NaN or +inf{where}"
+
+
+def call_site() -> int:
+    """Stack level of the first frame outside this package, for ``warnings.warn``."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "wbm_ext":
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+def judge(arguments: Arguments, epsilon: Tensor, status: Tensor, residual: Tensor) -> None:
+    """Raise for a refused problem, warn for one above its tolerance. Reads the device.
+
+    Raises
+    ------
+    ValueError
+        Naming argument, expected and got, for the first refused problem of the batch.
+    """
+    bits = status.tolist()
+    if all(s & Status.CONVERGED and not s & REFUSED for s in bits):
+        return
+    for p, s in enumerate(bits):
+        if s & REFUSED:
+            raise ValueError(_explain(arguments, epsilon, p, s))
+    if arguments.tol == 0:
+        return
+    failed = [p for p, s in enumerate(bits) if not s & Status.CONVERGED]
+    worst = max(failed, key=lambda p: float(residual[p]))
+    reason = describe(bits[worst])
+    remedy = (
+        "the tolerance is below what the rounding of D and epsilon allows: raise tol or epsilon, or use float64"
+        if bits[worst] & (Status.STAGNATED | Status.OVERFLOW)
+        else "raise max_iter, epsilon or tol"
+    )
+    count = "" if len(bits) == 1 else f" in {len(failed)} of {len(bits)} problems"
+    warnings.warn(
+        f"Sinkhorn did not converge{count}: {reason} with residual {float(residual[worst]):.2e} > tol "
+        f"{arguments.tol:.0e}; {remedy}",
+        ConvergenceWarning,
+        stacklevel=call_site(),
+    )
