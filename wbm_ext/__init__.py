@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from wbm_ext import losses
 from wbm_ext._native import build_info
 from wbm_ext._version import __version__
 from wbm_ext.errors import BalanceWarning, ConvergenceWarning
 from wbm_ext.solver import SinkhornResult, Status, sinkhorn, solve
 
-_LAZY = ("datasets", "losses", "metrics", "plots", "recommender", "training")
+_LAZY = ("datasets", "metrics", "plots", "recommender", "training")
 
 __all__ = [
     "BalanceWarning",

@@ -6,13 +6,14 @@ name, so that one OpenMP runtime serves both.
 
 from __future__ import annotations
 
+import importlib
 import platform
 from typing import Any
 
 import torch
 
 try:
-    from wbm_ext import _core as core  # type: ignore[attr-defined]
+    core: Any = importlib.import_module("wbm_ext._core")
 except ImportError as error:
     raise ImportError(
         f"the compiled module wbm_ext._core could not be loaded for Python {platform.python_version()} ({error}). "

@@ -76,6 +76,4 @@ def require_extra(module: str, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(
-            f"{purpose} needs {module.split('.')[0]}: pip install 'wbm_ext[{extra}]'"
-        ) from error
+        raise MissingExtraError(f"{purpose} needs {module.split('.')[0]}: pip install 'wbm_ext[{extra}]'") from error

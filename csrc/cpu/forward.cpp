@@ -18,42 +18,41 @@ class Iteration {
  public:
   Iteration(View<T>& view, const Options& options, int threads, double* f, double* g)
       : view_(view), options_(options), kernels_(row_kernels<T>()), threads_(threads), f_(f), g_(g),
-        old_f_(view.n), old_g_(view.m), row_max_(view.n), row_sum_(view.n), column_max_(view.m), column_sum_(view.m) {}
-
-  // Runs to the criterion or to max_iter; returns the number of iterations, sets the status bits.
-  std::int64_t run(std::int32_t& status, double* history) {
-    const bool test = options_.tol > 0.0;
+        row_max_(view.n), row_sum_(view.n), column_max_(view.m), column_sum_(view.m) {
     std::fill(f_, f_ + view_.n, 0.0);
-    record(history, 0);
-    double best = kInf;
-    int since_best = 0;
-    for (std::int64_t iteration = 1;; ++iteration) {
+  }
+
+  enum class End { met, stagnated, limit };
+
+  // Runs until the residual is at most `target`, or max_iter iterations are done; may be called again with a smaller one.
+  End run(double target, double* history) {
+    const bool test = options_.tol > 0.0;
+    if (done_ == 0) record(history);
+    for (;;) {
+      if (done_ >= options_.max_iter) return End::limit;
       row_log_sums();
-      if (test && options_.criterion == Criterion::marginal && iteration > 1) {
+      if (test && options_.criterion == Criterion::marginal && done_ > 0) {
         // The log sums of this f update give the row sums of the previous plan: its residual costs nothing.
         const double residual = previous_residual();
-        if (residual <= options_.tol * (1.0 - 1e-6)) return iteration - 1;
-        since_best = residual < best ? 0 : since_best + 1;
-        best = std::fmin(best, residual);
-        if (since_best >= 20 && best <= rounding_level()) {
-          status |= kStagnated;
-          return iteration - 1;
-        }
+        if (residual <= target) return End::met;
+        since_best_ = residual < best_ ? 0 : since_best_ + 1;
+        best_ = std::fmin(best_, residual);
+        if (since_best_ >= 20 && best_ <= rounding_level()) return End::stagnated;
       }
-      std::swap_ranges(f_, f_ + view_.n, old_f_.begin());
+      old_f_.assign(f_, f_ + view_.n);
       for (std::int64_t i = 0; i < view_.n; ++i) f_[i] = view_.rows.update(i, row_max_[i], row_sum_[i], view_.epsilon);
-      std::swap_ranges(g_, g_ + view_.m, old_g_.begin());
+      old_g_.assign(g_, g_ + view_.m);
       update_columns();
-      if (test && options_.criterion == Criterion::scaling && scalings_rest()) {
-        status |= kConverged;
-        return iteration;
-      }
-      if (options_.method == Method::accelerated && options_.tol > 0.0) translate();
-      record(history, iteration);
-      if (iteration >= options_.max_iter) return iteration;
+      ++done_;
+      if (test && options_.criterion == Criterion::scaling && scalings_rest()) return End::met;
+      if (test && options_.method == Method::accelerated) translate();
+      record(history);
     }
   }
 
+  std::int64_t done() const { return done_; }
+
+ private:
   double rounding_level() const {
     double largest = view_.cost_max;
     for (std::int64_t i = 0; i < view_.n; ++i)
@@ -63,7 +62,6 @@ class Iteration {
     return 8 * 2.2e-16 * (4.0 + largest * view_.inverse_epsilon);
   }
 
- private:
   void row_log_sums() {
 #pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
     for (std::int64_t i = 0; i < view_.n; ++i) {
@@ -153,9 +151,9 @@ class Iteration {
     return top + std::log(sum);
   }
 
-  void record(double* history, std::int64_t iteration) const {
+  void record(double* history) const {
     if (!history) return;
-    double* slot = history + iteration * (view_.n + view_.m);
+    double* slot = history + done_ * (view_.n + view_.m);
     std::copy(g_, g_ + view_.m, std::copy(f_, f_ + view_.n, slot));
   }
 
@@ -165,7 +163,9 @@ class Iteration {
   const int threads_;
   double *f_, *g_;
   std::vector<double> old_f_, old_g_, row_max_, row_sum_, column_max_, column_sum_;
-  double translation_error_ = 0.0;
+  double translation_error_ = 0.0, best_ = kInf;
+  std::int64_t done_ = 0;
+  int since_best_ = 0;
 };
 
 template <typename T>
@@ -191,19 +191,19 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
   }
   Iteration<T> iteration(view, options, threads, f, g);
   double* history = out.history ? out.history + p * (options.max_iter + 1) * (problem.n + problem.m) : nullptr;
-  const std::int64_t count = iteration.run(status, history);
-  out.iterations[p] = count;
-  report(view, threads, f, g, out, p);
-
-  if (!std::isfinite(out.residual[p]) || !std::isfinite(out.sharp[p])) status |= kOverflow;
-  if (options.criterion == Criterion::marginal && out.residual[p] <= options.tol) status |= kConverged;
-  if (status & kConverged) {
-    status &= ~kStagnated;
-  } else if (count >= options.max_iter) {
-    status |= kIterationLimit;
-  } else {
-    status |= kStagnated;
+  using End = typename Iteration<T>::End;
+  End end = End::met;
+  for (double target = options.tol; end == End::met; target *= 0.5) {
+    end = iteration.run(target, history);
+    report(view, threads, f, g, out, p);
+    // The test of the loop leaves out the rounding of the columns: what counts is the plan that is delivered.
+    if (options.criterion == Criterion::scaling || out.residual[p] <= options.tol) break;
   }
+  set_gauge(view, f, g);
+  out.iterations[p] = iteration.done();
+  const bool met = options.criterion == Criterion::marginal ? out.residual[p] <= options.tol : end == End::met;
+  if (!std::isfinite(out.residual[p]) || !std::isfinite(out.sharp[p])) status |= kOverflow;
+  status |= met ? kConverged : end == End::stagnated ? kStagnated : kIterationLimit;
   out.status[p] = status;
 }
 

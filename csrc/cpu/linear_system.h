@@ -26,7 +26,7 @@ struct LinearSystem {
   double solve(const std::vector<double>& h1, const std::vector<double>& h2, std::vector<double>& x,
                std::vector<double>& y) const;
 
-  // out = P v and, in the same read, sums += P' (scale * out_before_scale); see the definition.
+  // out = P v
   void rows_times(const std::vector<double>& v, std::vector<double>& out) const;
 
  private:

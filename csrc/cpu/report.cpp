@@ -16,24 +16,6 @@ void plan_row(const View<T>& view, std::int64_t i, const double* f, const double
 
 namespace {
 
-// Both hard: f + t, g - t is as good for every t; t makes <a,f>/sum(a) = <b,g>/sum(b).
-template <typename T>
-void set_gauge(const View<T>& view, double* f, double* g) {
-  if (!view.both_hard() || !(view.rows.total > 0.0)) return;
-  const auto mean = [](const Side& side, const double* potential) {
-    double sum = 0.0;
-    for (std::int64_t i = 0; i < side.size; ++i)
-      if (side.active[i]) sum += side.mass[i] * potential[i];
-    return sum / side.total;
-  };
-  const double t = 0.5 * (mean(view.columns, g) - mean(view.rows, f));
-  if (!std::isfinite(t)) return;
-  for (std::int64_t i = 0; i < view.n; ++i)
-    if (view.rows.active[i]) f[i] += t;
-  for (std::int64_t j = 0; j < view.m; ++j)
-    if (view.columns.active[j]) g[j] -= t;
-}
-
 // sum x (dual) + kappa KL(x | mass) over one side, and |x - target|_1.
 struct SideReport {
   double dual = 0.0, divergence = 0.0, error = 0.0;
@@ -53,8 +35,8 @@ SideReport side_report(const Side& side, const double* potential, const std::vec
 }  // namespace
 
 template <typename T>
-void report(const View<T>& view, int threads, double* f, double* g, const Solution& out, std::int64_t p) {
-  set_gauge(view, f, g);
+void report(const View<T>& view, int threads, const double* f, const double* g, const Solution& out,
+            std::int64_t p) {
   const std::int64_t n = view.n, m = view.m;
   std::vector<double> row_sum(n), row_cost(n), column_sum(m, 0.0);
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -107,10 +89,28 @@ void refuse(const View<T>& view, const Solution& out, std::int64_t p, std::int32
   out.status[p] = status;
 }
 
+template <typename T>
+void set_gauge(const View<T>& view, double* f, double* g) {
+  if (!view.both_hard() || !(view.rows.total > 0.0)) return;
+  const auto mean = [](const Side& side, const double* potential) {
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < side.size; ++i)
+      if (side.active[i]) sum += side.mass[i] * potential[i];
+    return sum / side.total;
+  };
+  const double t = 0.5 * (mean(view.columns, g) - mean(view.rows, f));
+  if (!std::isfinite(t)) return;
+  for (std::int64_t i = 0; i < view.n; ++i)
+    if (view.rows.active[i]) f[i] += t;
+  for (std::int64_t j = 0; j < view.m; ++j)
+    if (view.columns.active[j]) g[j] -= t;
+}
+
 #define WBM_INSTANTIATE(T)                                                                                           \
   template void plan_row<T>(const View<T>&, std::int64_t, const double*, const double*, double*, std::int64_t,       \
                             std::int64_t);                                                                           \
-  template void report<T>(const View<T>&, int, double*, double*, const Solution&, std::int64_t);                     \
+  template void report<T>(const View<T>&, int, const double*, const double*, const Solution&, std::int64_t);         \
+  template void set_gauge<T>(const View<T>&, double*, double*);                                                      \
   template void refuse<T>(const View<T>&, const Solution&, std::int64_t, std::int32_t);
 WBM_INSTANTIATE(float)
 WBM_INSTANTIATE(double)

@@ -5,10 +5,13 @@
 
 namespace wbm {
 
-// Puts f, g into the stated gauge, then fills sharp, regularized, mass and residual of problem p from the plan that
-// (f, g) define. Two reads of D.
+// Fills sharp, regularized, mass and residual of problem p from the plan that (f, g) define. Two reads of D.
 template <typename T>
-void report(const View<T>& view, int threads, double* f, double* g, const Solution& out, std::int64_t p);
+void report(const View<T>& view, int threads, const double* f, const double* g, const Solution& out, std::int64_t p);
+
+// Both hard: f + t, g - t define the same plan for every t; t makes <a,f>/sum(a) = <b,g>/sum(b).
+template <typename T>
+void set_gauge(const View<T>& view, double* f, double* g);
 
 // NaN for everything of a problem that was refused, with the reason in its status.
 template <typename T>

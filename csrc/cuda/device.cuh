@@ -8,6 +8,8 @@
 //   shuffle_down            the value of the lane `offset` above (its own where there is none); whole warps only
 //   atomic_or, atomic_max   integers only: their result does not depend on the order
 //   WBM_SHARED              an array of the block, not initialised
+//   WBM_KERNEL(threads)     blocks of at most so many threads; one of them a multiprocessor is enough, so that no
+//                           register is spilled for the sake of a second one
 #pragma once
 
 #include <cstdint>
@@ -22,12 +24,13 @@
 #include <string>
 
 #define WBM_DEVICE __device__ __forceinline__
-#define WBM_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define WBM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define WBM_SHARED(Type, name, count) __shared__ Type name[count]
 
 namespace wbm::cuda {
 
 inline constexpr int kWarp = 32;
+inline constexpr std::int64_t kMaxGridX = 2147483647, kMaxGridY = 65535;  // blocks stride over what lies beyond
 
 struct Extent {
   unsigned x = 1, y = 1;

@@ -70,4 +70,14 @@ WBM_DEVICE Marginal columns_of(const Arguments<T>& args, const State& state, std
   return {state.columns, m, args.work.b + first, args.work.log_b + first, args.work.column_active + first};
 }
 
+// history(p, iteration) <- (f, g), for the unrolled gradient. Every thread copies the indices thread_x(),
+// thread_x() + threads_x(), ..., the ones it wrote itself where the caller wrote them in the same pattern.
+template <typename T>
+WBM_DEVICE void record(const Arguments<T>& args, std::int64_t p, std::int64_t iteration) {
+  const std::int64_t n = args.problem.n, m = args.problem.m;
+  double* slot = args.solution.history + (p * (args.options.max_iter + 1) + iteration) * (n + m);
+  for (std::int64_t i = thread_x(); i < n; i += threads_x()) slot[i] = args.solution.f[p * n + i];
+  for (std::int64_t j = thread_x(); j < m; j += threads_x()) slot[n + j] = args.solution.g[p * m + j];
+}
+
 }  // namespace wbm::cuda

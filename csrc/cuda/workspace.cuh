@@ -35,13 +35,13 @@ struct State {
   std::int32_t finished;     // refused, converged or stagnated
 };
 
-// Arrays of the workspace, problem after problem: 64 (n + m) bytes and a few hundred per problem.
+// Arrays of the workspace, problem after problem: 49 n + 33 m bytes and a State per problem.
 struct Workspace {
   State* states;                          // (batch)
   double *log_a, *row_max, *row_sum;      // (batch, n): log sum_j exp(x_ij / eps) = row_max / eps + log(row_sum)
-  double *old_f, *row_mass, *row_cost;    // (batch, n): f before the update; P1 and (P.D)1
+  double *old_f, *row_mass, *row_cost;    // (batch, n): f before the update (scaling criterion); P1; (P.D)1
   double *b, *log_b, *old_g, *column_mass;  // (batch, m): rescaled b and its log; g before the update; P'1
-  std::uint8_t *row_active, *column_active;  // positive mass and a partner that has mass too
+  std::uint8_t *row_active, *column_active;  // 1 = positive mass, and a partner that has mass too
 };
 
 template <typename T>

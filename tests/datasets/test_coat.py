@@ -19,10 +19,7 @@ def same(one: RatingsDataset, other: RatingsDataset) -> bool:
         for part in ("train", "test")
         for field in ("users", "items", "ratings")
     ]
-    pairs += [
-        (getattr(one, part), getattr(other, part))
-        for part in ("user_features", "item_features", "propensities")
-    ]
+    pairs += [(getattr(one, part), getattr(other, part)) for part in ("user_features", "item_features", "propensities")]
     return all(np.array_equal(left, right) for left, right in pairs)
 
 
@@ -124,8 +121,7 @@ def test_coat_shares_366_pairs_with_equal_ratings(coat_root: Path) -> None:
     }
     again = data.test.subset(shared)
     assert all(
-        known[user, item] == rating
-        for user, item, rating in zip(again.users, again.items, again.ratings, strict=True)
+        known[user, item] == rating for user, item, rating in zip(again.users, again.items, again.ratings, strict=True)
     )
 
 
@@ -152,9 +148,7 @@ def test_coat_with_the_other_line_ends_is_identical(coat_root: Path, tmp_path: P
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    "filename", ["train.ascii", "test.ascii", "user_features.ascii", "item_features.ascii"]
-)
+@pytest.mark.parametrize("filename", ["train.ascii", "test.ascii", "user_features.ascii", "item_features.ascii"])
 def test_coat_with_one_value_changed_fails_the_check_only(coat_root: Path, tmp_path: Path, filename) -> None:
     for path in coat_root.glob("*.ascii"):
         shutil.copyfile(path, tmp_path / path.name)

@@ -58,9 +58,7 @@ def test_another_content_names_file_expected_got_and_remedy(tmp_path: Path) -> N
     path = tmp_path / "x"
     path.write_bytes(TEXT + b"7")
     got = hashlib.sha256(TEXT + b"7").hexdigest()
-    with pytest.raises(
-        ChecksumError, match=rf"x is not .*expected SHA-256 {SHA256}, got {got}; .*verify=False"
-    ):
+    with pytest.raises(ChecksumError, match=rf"x is not .*expected SHA-256 {SHA256}, got {got}; .*verify=False"):
         files.verify(path, SHA256)
 
 

@@ -79,9 +79,7 @@ def test_stronger_selection_and_confounding_bias_the_observed_ratings_more() -> 
 
 
 def test_popularity_spreads_items() -> None:
-    spread = [
-        np.log(make_ratings(popularity=strength).propensities.mean(axis=0)).std() for strength in (0, 0.5, 1)
-    ]
+    spread = [np.log(make_ratings(popularity=strength).propensities.mean(axis=0)).std() for strength in (0, 0.5, 1)]
     assert spread[0] < 0.2 < spread[1] < spread[2]
 
 

@@ -136,9 +136,7 @@ def test_metrics_depend_on_the_order_of_scores_alone(random_case) -> None:
 
 
 def test_tensors_are_taken() -> None:
-    report = ranking_report(
-        torch.tensor(USERS), torch.tensor(LABELS).bool(), torch.tensor(SCORES, requires_grad=True)
-    )
+    report = ranking_report(torch.tensor(USERS), torch.tensor(LABELS).bool(), torch.tensor(SCORES, requires_grad=True))
     assert report == ranking_report(USERS, LABELS, SCORES)
 
 

@@ -26,7 +26,9 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError, ImportError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {error}", style="red", markup=False, highlight=False
+        )
         raise typer.Exit(2) from error
 
 
@@ -62,8 +64,9 @@ def _show(result: dict[str, Any], out: Path) -> None:
     console = Console()
     about, setting = result["data"], result["setting"]
     console.print(
-        f"{about['name']}: {about['n_users']} users x {about['n_items']} items, {about['n_train']} training and "
-        f"{about['n_test']} test ratings, density {about['density']:.3f}, positive from {setting['threshold']:g} up",
+        f"{about['name']}: {about['n_users']} users x {about['n_items']} items, {about['n_train']} training "
+        f"and {about['n_test']} test ratings, density {about['density']:.3f}, "
+        f"positive from {setting['threshold']:g} up",
         highlight=False,
     )
     console.print(f"licence of the data: {about['licence'] or 'not given'}", markup=False, highlight=False)

@@ -14,7 +14,8 @@ from wbm_ext.errors import MissingExtraError
 def write_results(result: Mapping[str, Any], folder: Path) -> tuple[list[Path], str | None]:
     """Write ``comparison.json`` and, with matplotlib, ``metrics.png``, ``balance.png``, ``training.png``.
 
-    Each file is written under another name and then renamed, so that an interrupted run leaves the old one whole.
+    Each file is written under another name and then renamed, so that an interrupted run leaves the old one
+    whole.
 
     Returns
     -------

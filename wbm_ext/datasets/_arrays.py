@@ -23,8 +23,7 @@ def as_array(argument: str, value: object) -> NDArray:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"{argument} must be an array, a list or a tensor of numbers; "
-            f"got {type(value).__name__} ({error})"
+            f"{argument} must be an array, a list or a tensor of numbers; got {type(value).__name__} ({error})"
         ) from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{argument} must hold numbers; got dtype {array.dtype}")
@@ -93,9 +92,7 @@ def check_same_length(**arrays: NDArray) -> None:
     (first, reference), *others = arrays.items()
     for argument, array in others:
         if len(array) != len(reference):
-            raise ValueError(
-                f"{argument} must have the length of {first}, {len(reference)}; got {len(array)}"
-            )
+            raise ValueError(f"{argument} must have the length of {first}, {len(reference)}; got {len(array)}")
 
 
 def check_count(argument: str, value: object, low: int = 1) -> int:

@@ -124,9 +124,7 @@ def parse_table(content: bytes, shape: tuple[int, int], where: object) -> NDArra
         raise DatasetError(f"{where} must have {shape[0]} lines of {shape[1]} numbers; got {len(rows)} lines")
     for number, row in enumerate(rows, start=1):
         if len(row) != shape[1]:
-            raise DatasetError(
-                f"{where} must have {shape[1]} numbers a line; got {len(row)} in line {number}"
-            )
+            raise DatasetError(f"{where} must have {shape[1]} numbers a line; got {len(row)} in line {number}")
     try:
         table = np.array(rows, dtype=np.bytes_).astype(np.float64)
     except ValueError as error:
@@ -135,7 +133,6 @@ def parse_table(content: bytes, shape: tuple[int, int], where: object) -> NDArra
     if len(bad):
         line, column = (int(index) for index in bad[0])
         raise DatasetError(
-            f"{where} must hold finite numbers; got {table[line, column]} "
-            f"at line {line + 1}, column {column + 1}"
+            f"{where} must hold finite numbers; got {table[line, column]} at line {line + 1}, column {column + 1}"
         )
     return table

@@ -92,17 +92,14 @@ class Ratings:
             position = int(order[1:][again].min())
             user, item = int(self.users[position]), int(self.items[position])
             raise ValueError(
-                f"users, items: each pair must occur once; "
-                f"got (user {user}, item {item}) again at position {position}"
+                f"users, items: each pair must occur once; got (user {user}, item {item}) again at position {position}"
             )
 
     def _keys(self) -> NDArray[np.int64]:
         return self.users * self.n_items + self.items
 
     @classmethod
-    def from_matrix(
-        cls, matrix: Any, missing: float = 0, *, scale: tuple[float, float] | None = None
-    ) -> Ratings:
+    def from_matrix(cls, matrix: Any, missing: float = 0, *, scale: tuple[float, float] | None = None) -> Ratings:
         """Take the entries of a full matrix that differ from ``missing``, row by row.
 
         Parameters
@@ -191,9 +188,7 @@ class Ratings:
             self.users[array], self.items[array], self.ratings[array], self.n_users, self.n_items, self.scale
         )
 
-    def split(
-        self, fraction: float, random_state: int | np.random.Generator | None = None
-    ) -> tuple[Ratings, Ratings]:
+    def split(self, fraction: float, random_state: int | np.random.Generator | None = None) -> tuple[Ratings, Ratings]:
         """Split at random into ``round(fraction * n)`` ratings and the rest; both keep the order and D.
 
         Parameters
@@ -225,8 +220,7 @@ def overlap(train: Ratings, test: Ratings) -> NDArray[np.bool_]:
     """
     if (train.n_users, train.n_items) != (test.n_users, test.n_items):
         raise ValueError(
-            f"test must have the pairs of train, {train.n_users} x {train.n_items}; "
-            f"got {test.n_users} x {test.n_items}"
+            f"test must have the pairs of train, {train.n_users} x {train.n_items}; got {test.n_users} x {test.n_items}"
         )
     return np.isin(test._keys(), train._keys())
 

@@ -105,9 +105,7 @@ def make_ratings(
     rank = check_count("rank", rank)
     density, q_min = check_real("density", density, 0, 1), check_real("q_min", q_min, 0, 1)
     if not 0 < q_min < density < 1:
-        raise ValueError(
-            f"q_min and density must satisfy 0 < q_min < density < 1; got {q_min:g}, {density:g}"
-        )
+        raise ValueError(f"q_min and density must satisfy 0 < q_min < density < 1; got {q_min:g}, {density:g}")
     selection, popularity = check_real("selection", selection, 0), check_real("popularity", popularity, 0)
     hidden, noise = check_real("hidden", hidden, 0), check_real("noise", noise, 0)
     if check_count("test_per_user", test_per_user) > n_items:

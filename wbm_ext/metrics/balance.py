@@ -59,9 +59,7 @@ def clipped_share(propensity: Any, clip: float) -> float:
     return float((_probabilities(propensity) < check_real("clip", clip, 0, 1)).mean())
 
 
-def propensity_calibration(
-    propensity: Any, observed: Any, bins: int = 10, *, strategy: str = "uniform"
-) -> float:
+def propensity_calibration(propensity: Any, observed: Any, bins: int = 10, *, strategy: str = "uniform") -> float:
     r"""Expected calibration error of propensities.
 
     With n_b pairs in bin b::

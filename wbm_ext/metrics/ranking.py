@@ -43,9 +43,7 @@ def auc(labels: Any, scores: Any) -> float:
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     if n_positive == 0 or n_negative == 0:
-        raise ValueError(
-            f"labels must hold both classes for AUC; got {n_positive} positive and {n_negative} negative"
-        )
+        raise ValueError(f"labels must hold both classes for AUC; got {n_positive} positive and {n_negative} negative")
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     average_rank = np.cumsum(counts) - 0.5 * (counts - 1)
     rank_sum = float(average_rank[place[positive]].sum())
@@ -176,9 +174,7 @@ def _ndcg(lists: _UserLists, no_positive: str) -> float:
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(longest) + 2.0))])
     best = ideal[np.minimum(lists.positives, lists.k)]
     has_positive = best > 0
-    values = np.divide(
-        lists.gain, best, out=np.full(len(best), float(no_positive == "one")), where=has_positive
-    )
+    values = np.divide(lists.gain, best, out=np.full(len(best), float(no_positive == "one")), where=has_positive)
     if no_positive == "skip":
         if not has_positive.any():
             raise ValueError("labels must hold a positive for no_positive='skip'; got none for any user")

@@ -39,7 +39,14 @@ def _dots(axes: Axes, place: float, values: list[float], colour: str, label: str
     axes.scatter(place + offsets, values, s=26, facecolors="none", edgecolors=colour, linewidths=1.2)
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     axes.errorbar(
-        place + 0.14, float(np.mean(values)), yerr=sd, fmt="o", color=colour, capsize=3, markersize=5, label=label
+        place + 0.14,
+        float(np.mean(values)),
+        yerr=sd,
+        fmt="o",
+        color=colour,
+        capsize=3,
+        markersize=5,
+        label=label,
     )
 
 
@@ -68,15 +75,17 @@ def plot_metrics(result: Mapping[str, Any]) -> Figure:
         panel.set_xlim(-0.5, len(systems) - 0.5)
         panel.grid(axis="y", alpha=0.3)
     seeds = result["setting"]["seeds"]
-    figure.suptitle(f"{result['data']['name']}: unbiased test pairs, {seeds} seed(s), mean and sd", fontsize=10)
+    figure.suptitle(
+        f"{result['data']['name']}: unbiased test pairs, {seeds} seed(s), mean and sd", fontsize=10
+    )
     return figure
 
 
 def plot_balance(result: Mapping[str, Any]) -> Figure:
     """Draw WBM before and after weighting, and the effective sample sizes, for each system.
 
-    The dashed line is the distance between two random samples of all pairs. Parameters and errors are those of
-    :func:`plot_metrics`.
+    The dashed line is the distance between two random samples of all pairs. Parameters and errors are those
+    of :func:`plot_metrics`.
     """
     systems = result["systems"]
     first = next(iter(systems.values()))["runs"][0]["balance"]
@@ -93,7 +102,9 @@ def plot_balance(result: Mapping[str, Any]) -> Figure:
                 color=COLOURS[place % len(COLOURS)],
                 alpha=1.0 if side == "treated" else 0.45,
             )
-            right.text(place + shift, np.mean(shares) + 0.02, f"{np.mean(shares):.2f}", ha="center", fontsize=8)
+            right.text(
+                place + shift, np.mean(shares) + 0.02, f"{np.mean(shares):.2f}", ha="center", fontsize=8
+            )
     left.axhline(first["wbm_before"], color="0.3", linewidth=1, label="before weighting")
     left.axhline(first["wbm_random"], color="0.3", linewidth=1, linestyle="--", label="two random samples")
     left.margins(y=0.25)
@@ -111,7 +122,8 @@ def plot_balance(result: Mapping[str, Any]) -> Figure:
 
 
 def plot_training(result: Mapping[str, Any]) -> Figure:
-    """Draw loss, validation value, effective sample size and WBM by epoch, a line a seed; a dot marks the best.
+    """Draw loss, validation value, effective sample size and WBM by epoch, a line a seed; a dot marks the
+    best.
 
     Parameters and errors are those of :func:`plot_metrics`.
     """

@@ -1,7 +1,8 @@
-"""Debiased recommenders with one contract: ``create(name).fit(ratings)``, ``predict``, ``recommend``, ``propensity``.
+"""Debiased recommenders with one contract: ``create(name).fit(ratings)``, ``predict``, ``recommend``,
+``propensity``.
 
-Systems: ``naive`` (matrix factorisation on the observed ratings), ``ips`` (two-stage inverse propensity scoring),
-``ips-wbm`` (propensities trained to balance in transport distance).
+Systems: ``naive`` (matrix factorisation on the observed ratings), ``ips`` (two-stage inverse propensity
+scoring), ``ips-wbm`` (propensities trained to balance in transport distance).
 """
 
 from __future__ import annotations

@@ -9,24 +9,23 @@ import numpy as np
 from wbm_ext.datasets import Ratings
 
 
-def as_ratings(ratings: Any, items: Any = None, values: Any = None) -> Ratings:
-    """Return a :class:`Ratings` from one, or from three arrays (users, items, ratings).
+def as_ratings(users: Any, items: Any, ratings: Any) -> Ratings:
+    """Return a :class:`Ratings` from one (as the first argument, or as ``ratings``), or from three arrays.
 
     Raises
     ------
     TypeError
         If neither form is given. :class:`Ratings` itself raises on arrays it cannot use.
     """
-    if isinstance(ratings, Ratings):
-        if items is not None or values is not None:
-            raise TypeError("fit takes either one Ratings object or users, items, ratings; got both")
-        return ratings
-    if items is None or values is None:
+    given = [value for value in (users, items, ratings) if value is not None]
+    if len(given) == 1 and isinstance(given[0], Ratings):
+        return given[0]
+    if len(given) < 3 or any(isinstance(value, Ratings) for value in given):
+        got = ", ".join(type(value).__name__ for value in given) or "nothing"
         raise TypeError(
-            f"fit takes a wbm_ext.datasets.Ratings or the three arrays users, items, ratings; "
-            f"got {type(ratings).__name__} and {'no' if items is None else 'an'} items argument"
+            f"expected one wbm_ext.datasets.Ratings or the three arrays users, items, ratings; got {got}"
         )
-    return Ratings(ratings, items, values)
+    return Ratings(users, items, ratings)
 
 
 def positives(ratings: Ratings, threshold: float) -> np.ndarray:
@@ -39,12 +38,13 @@ def check_both_classes(labels: np.ndarray, threshold: float) -> None:
     if labels.all() or not labels.any():
         side = "at least" if labels.all() else "below"
         raise ValueError(
-            f"ratings must hold both classes; with threshold={threshold:g} all {len(labels)} ratings are {side} it"
+            f"ratings must hold both classes; with threshold={threshold:g} all {len(labels)} of them "
+            f"are {side} it"
         )
 
 
 def check_ids(argument: str, values: Any, count: int) -> np.ndarray:
-    """Return ``values`` as int64 (n,) if all lie in 0 .. count - 1, else raise naming the first that does not."""
+    """Return ``values`` as int64 (n,) if all lie in 0 .. count - 1, else raise naming the first outside."""
     array = np.atleast_1d(np.asarray(values))
     if array.ndim != 1:
         raise ValueError(f"{argument} must be one-dimensional; got shape {array.shape}")
@@ -53,7 +53,8 @@ def check_ids(argument: str, values: Any, count: int) -> np.ndarray:
     bad = np.flatnonzero((array < 0) | (array >= count)) if array.size else []
     if len(bad):
         raise ValueError(
-            f"{argument} must lie in 0..{count - 1} (known from fit); got {int(array[bad[0]])} at position {bad[0]}"
+            f"{argument} must lie in 0..{count - 1} (known from fit); "
+            f"got {int(array[bad[0]])} at position {bad[0]}"
         )
     return array.astype(np.int64)
 

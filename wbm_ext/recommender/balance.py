@@ -31,10 +31,11 @@ def balance_report(
 ) -> dict[str, float | int | str]:
     """Report the transport distance between observed and unobserved pairs before and after weighting.
 
-    ``n_treated`` observed and ``n_untreated`` unobserved pairs are drawn at random (the same ones for the same
-    ``random_state``, so that propensities can be compared). Observed pairs get masses ~ 1 / q, unobserved ones
-    masses ~ 1 / (1 - q), q clipped to [floor, 1 - floor]. The cost is the squared Euclidean distance of
-    representations divided by its mean, so the distances have no unit: 1 is what a random pair is apart.
+    ``n_treated`` observed and ``n_untreated`` unobserved pairs are drawn at random (the same ones for the
+    same ``random_state``, so that propensities can be compared). Observed pairs get masses ~ 1 / q,
+    unobserved ones masses ~ 1 / (1 - q), q clipped to [floor, 1 - floor]. The cost is the squared Euclidean
+    distance of representations divided by its mean, so the distances have no unit: 1 is what a random pair is
+    apart.
 
     Parameters
     ----------
@@ -55,11 +56,11 @@ def balance_report(
     Returns
     -------
     dict
-        ``wbm_before`` (uniform masses), ``wbm_after``; ``wbm_random``: the same distance between two random samples
-        of all pairs with uniform masses and of these sizes, i.e. what no weighting can be expected to undercut by
-        balance alone (samples that share no pair are never at distance 0); ``ess_treated``, ``ess_untreated``,
-        ``largest_share_treated``, ``largest_share_untreated``, ``clipped_share`` (of the observed pairs),
-        ``n_treated``, ``n_untreated``, ``floor``, ``representation``.
+        ``wbm_before`` (uniform masses), ``wbm_after``; ``wbm_random``: the same distance between two random
+        samples of all pairs with uniform masses and of these sizes, i.e. what no weighting can be expected to
+        undercut by balance alone (samples that share no pair are never at distance 0); ``ess_treated``,
+        ``ess_untreated``, ``largest_share_treated``, ``largest_share_untreated``, ``clipped_share`` (of the
+        observed pairs), ``n_treated``, ``n_untreated``, ``floor``, ``representation``.
 
     Raises
     ------
@@ -118,8 +119,8 @@ def _representation(data: Any, given: PairFunction | None) -> tuple[PairFunction
     if isinstance(data, RatingsDataset) and all(getattr(data, part) is not None for part in covariates):
         return data.pair_features, "covariates"
     raise ValueError(
-        "representation must be given when data has no covariates: a function (users, items) -> array (n, p), "
-        "the embeddings of a fitted model, say"
+        "representation must be given when data has no covariates: a function (users, items) -> array (n, p),"
+        " say the method embed of a fitted system"
     )
 
 

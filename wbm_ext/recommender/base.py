@@ -11,7 +11,6 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from wbm_ext.datasets import Ratings
 from wbm_ext.errors import check_name
@@ -20,6 +19,7 @@ from wbm_ext.recommender.arguments import as_ratings, check_both_classes, check_
 from wbm_ext.recommender.networks import MatrixFactorization
 from wbm_ext.recommender.parameters import check_flag, check_integer, check_number
 from wbm_ext.recommender.sampling import Batch, ObservedBatches, PairSpace
+from wbm_ext.recommender.validation import log_loss, validation_pairs
 from wbm_ext.training import Streams, train
 
 _CHUNK = 1 << 18
@@ -29,8 +29,8 @@ _CHUNK = 1 << 18
 class Recommender(BaseEstimator):
     """Base of all systems: a model of P(rating >= threshold | user, item), trained by one loop.
 
-    A system gives its loss terms (``_terms``) and, where they differ from plain matrix factorisation on observed
-    pairs, its network, its batches and its propensities.
+    A system gives its loss terms (``_terms``) and, where they differ from plain matrix factorisation on
+    observed pairs, its network, its batches and its propensities.
 
     Parameters
     ----------
@@ -43,10 +43,11 @@ class Recommender(BaseEstimator):
     epochs : int
         Largest number of epochs.
     validation : {"biased", "unbiased", None}
-        What decides the best epoch: the log loss on ``validation_fraction`` of the observed pairs, held out at
-        random; the log loss on the ``validation_ratings`` given to ``fit`` (pairs at random, never those to be
-        reported); or nothing, and the last epoch is kept. It is unweighted in every system: an inverse-propensity
-        weighted log loss would move with the propensities it is meant to judge, and rests on few pairs.
+        What decides the best epoch: the log loss on ``validation_fraction`` of the observed pairs, held out
+        at random; the log loss on the ``validation_ratings`` given to ``fit`` (pairs at random, never those
+        to be reported); or nothing, and the last epoch is kept. It is unweighted in every system: an
+        inverse-propensity weighted log loss would move with the propensities it is meant to judge, and rests
+        on few pairs.
     validation_fraction : float
         Share of the observed pairs that ``validation="biased"`` holds out.
     patience : int
@@ -76,14 +77,14 @@ class Recommender(BaseEstimator):
 
     embedding_dim: int = 8
     learning_rate: float = 0.01
-    weight_decay: float = 1e-4
+    weight_decay: float = 4e-4
     batch_size: int = 128
     epochs: int = 100
     validation: str | None = "biased"
     validation_fraction: float = 0.1
     patience: int = 5
     threshold: float = 3
-    random_state: int | None | torch.Generator = None
+    random_state: int | torch.Generator | None = None
     progress: bool = False
     device: str = "cpu"
     dtype: str = "float32"
@@ -135,13 +136,13 @@ class Recommender(BaseEstimator):
 
     def fit(
         self,
-        ratings: Any,
+        users: Any = None,
         items: Any = None,
-        values: Any = None,
+        ratings: Any = None,
         *,
         validation_ratings: Ratings | None = None,
     ) -> Self:
-        """Fit to a :class:`~wbm_ext.datasets.Ratings`, or to three arrays ``fit(users, items, ratings)``.
+        """Fit to a :class:`~wbm_ext.datasets.Ratings`, ``fit(data)``, or to ``fit(users, items, ratings)``.
 
         Raises
         ------
@@ -150,11 +151,13 @@ class Recommender(BaseEstimator):
         """
         self._check_parameters()
         device, dtype = torch.device(self.device), getattr(torch, self.dtype)
-        data = as_ratings(ratings, items, values)
+        data = as_ratings(users, items, ratings)
         labels = positives(data, self.threshold)
         check_both_classes(labels, self.threshold)
         streams = Streams(self.random_state)
-        held_out, judges = self._validation_pairs(data, validation_ratings, streams)
+        held_out, judges = validation_pairs(
+            self.validation, self.validation_fraction, data, validation_ratings, streams
+        )
 
         space = PairSpace(data, labels, held_out, dtype=dtype, device=device)
         self.n_users_, self.n_items_ = data.n_users, data.n_items
@@ -171,7 +174,7 @@ class Recommender(BaseEstimator):
             epochs=self.epochs,
             lr=self.learning_rate,
             weight_decay=self.weight_decay,
-            validate=None if judges is None else self._log_loss(judges, dtype, device),
+            validate=None if judges is None else log_loss(self.model_, judges, self.threshold),
             patience=self.patience,
             progress=self.progress,
             description=self.name or type(self).__name__,
@@ -179,39 +182,6 @@ class Recommender(BaseEstimator):
         )
         self._conclude()
         return self
-
-    def _validation_pairs(
-        self, data: Ratings, given: Ratings | None, streams: Streams
-    ) -> tuple[np.ndarray | None, Ratings | None]:
-        """Return (positions held out of the training pairs, pairs that judge the epochs)."""
-        if self.validation == "unbiased":
-            if not isinstance(given, Ratings):
-                raise ValueError(
-                    "validation='unbiased' needs fit(..., validation_ratings=Ratings) with pairs chosen at random; "
-                    f"got {type(given).__name__}"
-                )
-            check_ids("validation_ratings.users", given.users, data.n_users)
-            check_ids("validation_ratings.items", given.items, data.n_items)
-            return None, given
-        if given is not None:
-            raise ValueError(
-                f"validation_ratings is read only with validation='unbiased'; got validation={self.validation!r}"
-            )
-        if self.validation is None:
-            return None, None
-        count = round(self.validation_fraction * len(data))
-        if not 0 < count < len(data):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction:g} of {len(data)} ratings leaves nothing on one side; "
-                "use more ratings or validation=None"
-            )
-        held_out = np.sort(streams.numpy("hold-out").permutation(len(data))[:count])
-        return held_out, data.subset(held_out)
-
-    def _log_loss(self, judges: Ratings, dtype: torch.dtype, device: torch.device) -> Callable[[], float]:
-        users, items = torch.as_tensor(judges.users).to(device), torch.as_tensor(judges.items).to(device)
-        labels = torch.as_tensor(positives(judges, self.threshold)).to(device, dtype)
-        return lambda: float(binary_cross_entropy_with_logits(self.model_(users, items), labels))
 
     # ------------------------------------------------------------------ after fit
 
@@ -247,8 +217,8 @@ class Recommender(BaseEstimator):
         Parameters
         ----------
         exclude : "observed", None or array of item ids
-            Items to leave out: those the user has rated in the fitted data, none, or the given ones. Fewer than
-            ``k`` items come back if fewer are left. Equal scores: the lower item id first.
+            Items to leave out: those the user has rated in the fitted data, none, or the given ones. Fewer
+            than ``k`` items come back if fewer are left. Equal scores: the lower item id first.
         """
         check_is_fitted(self, "model_")
         user = int(check_ids("user", user, self.n_users_)[0])
@@ -263,9 +233,12 @@ class Recommender(BaseEstimator):
         order = np.argsort(-scores, kind="stable")[:k]
         return candidates[order], scores[order]
 
-    def score(self, ratings: Any, items: Any = None, values: Any = None) -> float:
-        """Return the pooled ROC AUC of the predictions for y = 1[rating >= threshold]."""
-        data = as_ratings(ratings, items, values)
+    def score(self, users: Any = None, items: Any = None, ratings: Any = None) -> float:
+        """Return the pooled ROC AUC of the predictions for y = 1[rating >= threshold].
+
+        Takes what ``fit`` takes: one Ratings object, or users, items, ratings.
+        """
+        data = as_ratings(users, items, ratings)
         return float(auc(positives(data, self.threshold), self.predict(data.users, data.items)))
 
     def _over_pairs(self, function: Callable[..., torch.Tensor], users: Any, items: Any) -> np.ndarray:

@@ -31,8 +31,8 @@ def compare(
 ) -> dict[str, Any]:
     """Fit each system with ``random_state`` 0 .. seeds - 1 and score it on the unbiased test pairs.
 
-    Under one seed all systems share hold-out, initial embeddings and order of the observed batches, so differences
-    between systems are taken seed by seed.
+    Under one seed all systems share hold-out, initial embeddings and order of the observed batches, so
+    differences between systems are taken seed by seed.
 
     Parameters
     ----------
@@ -52,9 +52,10 @@ def compare(
     Returns
     -------
     dict
-        Ready for JSON: ``data``, ``setting``, ``versions``, ``systems`` (a name: ``parameters``, ``runs`` (one a seed:
-        ``metrics``, ``balance``, ``history``, ...) and ``summary`` (mean and sd, ddof 1, over seeds)), ``paired``
-        (differences to the first system) and ``verdict`` (a sentence, where naive and ips-wbm were both run).
+        Ready for JSON: ``data``, ``setting``, ``versions``, ``systems`` (a name: ``parameters``, ``runs``
+        (one a seed: ``metrics``, ``balance``, ``history``, ...) and ``summary`` (mean and sd, ddof 1, over
+        seeds)), ``paired`` (differences to the first system) and ``verdict`` (a sentence, where naive and
+        ips-wbm were both run).
 
     Raises
     ------
@@ -178,7 +179,7 @@ def _paired(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> dict[s
 
 
 def _verdict(runs: dict[str, list[dict[str, Any]]]) -> str | None:
-    """Say whether ips-wbm beats naive here: in every seed, in none, or mixed. No more than the figures bear."""
+    """Say whether ips-wbm beats naive here: in every seed, in none, or mixed."""
     if not {"naive", "ips-wbm"} <= set(runs):
         return None
     figure = _paired(runs["naive"], runs["ips-wbm"])["auc"]

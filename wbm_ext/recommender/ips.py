@@ -19,10 +19,12 @@ from wbm_ext.training import Streams
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class IPS(WeightedRecommender):
-    """Stage 1: additive logistic propensity q over D. Stage 2: L = kappa mean over O of e / clip(q, floor, 1).
+    """Stage 1: additive logistic propensity q over D. Stage 2: L = kappa mean over O of e / clip(q, floor,
+    1).
 
-    The factor kappa = |O| / |D| makes L the estimate of the mean error over D (Eq. 6 of "Debiased Recommendation via
-    Wasserstein Causal Balancing"), of the size of the naive loss, so that weight decay means the same in both.
+    The factor kappa = |O| / |D| makes L the estimate of the mean error over D (Eq. 6 of "Debiased
+    Recommendation via Wasserstein Causal Balancing"), of the size of the naive loss, so that weight decay
+    means the same in both.
 
     Parameters
     ----------

@@ -30,26 +30,28 @@ class IPSWBM(WeightedRecommender):
 
     * the prediction error trains embeddings and biases, and gives nothing to q (stop-gradient);
     * the likelihood of o trains the tower and the embeddings;
-    * WBM(q), the entropic transport cost between the observed pairs with masses ~ 1/q and the unobserved ones with
-      masses ~ 1/(1 - q), trains the tower alone. Its cost is taken in phi = sg([U_u; V_i]), and its q is the tower's
-      value at phi: otherwise the embeddings would move to look balanced, at no gain.
+    * WBM(q), the entropic transport cost between the observed pairs with masses ~ 1/q and the unobserved ones
+    with
+      masses ~ 1/(1 - q), trains the tower alone. Its cost is taken in phi = sg([U_u; V_i]), and its q is the
+      tower's value at phi: otherwise the embeddings would move to look balanced, at no gain.
 
-    A batch without observed, or without unobserved, pairs has WBM = 0 and is counted in ``one_group_batches_``.
+    A batch without observed, or without unobserved, pairs has WBM = 0 and is counted in
+    ``one_group_batches_``.
 
     Parameters
     ----------
     mode : {"calibrated", "paper-literal"}
-        "calibrated": q is a probability, trained by likelihood and WBM with self-normalised masses. "paper-literal":
-        q is a free score that starts at .5, trained by WBM alone with masses softmax(1/q), as printed
-        (``propensity_weight`` is not read).
+        "calibrated": q is a probability, trained by likelihood and WBM with self-normalised masses.
+        "paper-literal": q is a free score that starts at .5, trained by WBM alone with masses softmax(1/q),
+        as printed (``propensity_weight`` is not read).
     balance_weight : float
         lambda_b; 0 leaves transport out.
     propensity_weight : float
         lambda_p.
     against : {"untreated", "all"}
-        What the observed pairs are moved towards: the reweighted unobserved ones (Def. 3.1), or the whole batch with
-        uniform masses (what Theorem 2 needs); "all" needs ``sampling="uniform"``, since only then the batch looks
-        like D.
+        What the observed pairs are moved towards: the reweighted unobserved ones (Def. 3.1), or the whole
+        batch with uniform masses (what Theorem 2 needs); "all" needs ``sampling="uniform"``, since only then
+        the batch looks like D.
     sampling : {"stratified", "uniform"}
         "stratified": ``batch_size`` observed pairs (each once an epoch) and ``untreated_ratio`` times as many
         unobserved ones, weighted back to D. "uniform": ``batch_size`` pairs of D.
@@ -58,8 +60,8 @@ class IPSWBM(WeightedRecommender):
     epsilon : float or None
         Entropic regularisation in units of the cost; None: 0.05 times its mean.
     scale_cost : bool
-        Divide the cost by its mean over the batch, so that ``balance_weight`` does not depend on the size of the
-        embeddings.
+        Divide the cost by its mean over the batch, so that ``balance_weight`` does not depend on the size of
+        the embeddings.
     tol, max_iter
         Of the Sinkhorn solve.
 

@@ -48,8 +48,8 @@ class BalanceMonitor:
     def __call__(self, propensity: Function, representation: Function) -> dict[str, float]:
         """Return ess_treated, ess_untreated (pairs), largest_share_* and clipped_share (shares), wbm.
 
-        ``wbm`` is the transport cost between the reweighted sides in the model's present representation, with the
-        cost divided by its mean: unit-free, 0 if there is no unobserved pair.
+        ``wbm`` is the transport cost between the reweighted sides in the model's present representation, with
+        the cost divided by its mean: unit-free, 0 if there is no unobserved pair.
         """
         batch = self.batch
         q = propensity(batch.users, batch.items)

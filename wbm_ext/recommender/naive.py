@@ -16,8 +16,9 @@ from wbm_ext.recommender.sampling import Batch
 class Naive(Recommender):
     """L = mean over O of e, e = BCE(r^, r): the ideal loss if ratings were missing completely at random.
 
-    Eq. 2 of "Debiased Recommendation via Wasserstein Causal Balancing" divides the same sum by |D|; the constant
-    matters to Adam only against weight decay. Parameters: see :class:`~wbm_ext.recommender.base.Recommender`.
+    Eq. 2 of "Debiased Recommendation via Wasserstein Causal Balancing" divides the same sum by |D|; the
+    constant matters to Adam only against weight decay. Parameters: see
+    :class:`~wbm_ext.recommender.base.Recommender`.
     """
 
     name: ClassVar[str] = "naive"

@@ -1,9 +1,9 @@
 """The networks of the recommenders: matrix factorisation, towers on shared embeddings, additive propensity.
 
-All of them draw their initial values from a ``torch.Generator``, never from the global one. Embeddings start at
-N(0, 0.1^2): with torch's own N(0, 1) the logits <U_u, V_i> have standard deviation sqrt(k), so that 1/q among 20
-treated pairs reaches 48 for k = 4 and 1.6e3 for k = 16 before anything has been learnt, and inverse propensities
-then rest on one pair. At 0.1 all logits start near the bias.
+All of them draw their initial values from a ``torch.Generator``, never from the global one. Embeddings start
+at N(0, 0.1^2): with torch's own N(0, 1) the logits <U_u, V_i> have standard deviation sqrt(k), so that 1/q
+among 20 treated pairs reaches 48 for k = 4 and 1.6e3 for k = 16 before anything has been learnt, and inverse
+propensities then rest on one pair. At 0.1 all logits start near the bias.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _log_odds(rate: float) -> float:
 
 
 class Embeddings(nn.Module):
-    """User embeddings U (n_users, k) and item embeddings V (n_items, k); ``forward`` gives [U_u; V_i], (B, 2k)."""
+    """User embeddings U (n_users, k), item embeddings V (n_items, k); ``forward`` gives [U_u; V_i], (B, 2k)."""
 
     def __init__(
         self, n_users: int, n_items: int, dim: int, *, generator: torch.Generator, dtype: torch.dtype
@@ -128,7 +128,7 @@ class SharedModel(MatrixFactorization):
 
 
 class AdditivePropensity(nn.Module):
-    """Logistic propensity, additive in user and item: logit q = w.[U_u; V_i] + b (the field's "NCF" propensity)."""
+    """Logistic propensity, additive in user and item: logit q = w.[U_u; V_i] + b (the field's "NCF")."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ def check_number(
     below: float | None = None,
     optional: bool = False,
 ) -> None:
-    """Raise unless ``value`` is a finite number with ``above`` < value, ``least`` <= value, value < ``below``."""
+    """Raise unless ``value`` is finite with ``above`` < value, ``least`` <= value and value < ``below``."""
     if optional and value is None:
         return
     bounds = [f"> {above:g}"] if above is not None else []

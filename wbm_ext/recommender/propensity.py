@@ -13,7 +13,7 @@ from wbm_ext.training import History, Streams, train
 
 
 def propensity_loss(kind: str, logit: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return the mean over D of BCE(q, o) ("nll") or (q - o)^2 ("mse"), estimated from ``batch``; a scalar."""
+    """Estimate the mean over D of BCE(q, o) ("nll") or (q - o)^2 ("mse") from ``batch``; a scalar."""
     observed = batch.observed.to(logit)
     if kind == "nll":
         each = binary_cross_entropy_with_logits(logit, observed, reduction="none")
@@ -37,9 +37,9 @@ def fit_propensity(
 ) -> History:
     """Train ``model`` (users, items -> logit of being observed) in place.
 
-    Batches are stratified (``batch_size`` observed and as many unobserved pairs, weighted back to D). If the space
-    has held-out pairs, they and as many unobserved pairs, drawn once, choose the epoch by the same loss; else all
-    epochs are run.
+    Batches are stratified (``batch_size`` observed and as many unobserved pairs, weighted back to D). If the
+    space has held-out pairs, they and as many unobserved pairs, drawn once, choose the epoch by the same
+    loss; else all epochs are run.
     """
     batches = StratifiedBatches(
         space,

@@ -1,7 +1,7 @@
 """Mini-batches from the space D of all user-item pairs, which is never materialised.
 
-D is addressed by the key u * n_items + i. O is kept as its sorted keys; ``searchsorted`` tells whether a key stands
-in O, and which unobserved key is the r-th one. Memory is O(|O|), a lookup O(B log |O|).
+D is addressed by the key u * n_items + i. O is kept as its sorted keys; ``searchsorted`` tells whether a key
+stands in O, and which unobserved key is the r-th one. Memory is O(|O|), a lookup O(B log |O|).
 
 Every batch carries a weight for each of its pairs such that, for any function h of a pair, the expectation of
 sum_b weight_b h(pair_b) is the mean of h over D (over O for :class:`ObservedBatches`).
@@ -20,8 +20,8 @@ from wbm_ext.datasets import Ratings
 
 
 class Batch(NamedTuple):
-    """Pairs of one step: ``users``, ``items`` int64 (B,); ``observed`` bool (B,); ``labels`` (B,), 0 where not
-    observed; ``weight`` (B,), see the module's text."""
+    """Pairs of one step: ``users``, ``items`` int64 (B,); ``observed`` bool (B,); ``labels`` (B,), 0 where
+    not observed; ``weight`` (B,), see the module's text."""
 
     users: torch.Tensor
     items: torch.Tensor
@@ -100,7 +100,8 @@ class PairSpace:
     def unobserved(self, ranks: torch.Tensor) -> torch.Tensor:
         """Return the keys of the unobserved pairs of the given ranks (0 .. n_unobserved - 1).
 
-        The rank-r unobserved key is r + j, with j the number of observed keys below it: those with k_j - j <= r.
+        The rank-r unobserved key is r + j, with j the number of observed keys below it: those with k_j - j <=
+        r.
         """
         return ranks + torch.searchsorted(self._unobserved_below, ranks, right=True)
 
@@ -132,8 +133,8 @@ class ObservedBatches:
 class UniformBatches:
     """``batch_size`` pairs of D, uniformly with replacement; ``steps`` batches an epoch.
 
-    On average kappa * batch_size of the pairs are observed; there may be none. Held-out pairs that are drawn are
-    dropped.
+    On average kappa * batch_size of the pairs are observed; there may be none. Held-out pairs that are drawn
+    are dropped.
     """
 
     def __init__(self, space: PairSpace, batch_size: int, *, steps: int, generator: torch.Generator) -> None:
@@ -154,8 +155,8 @@ class UniformBatches:
 class StratifiedBatches:
     """n observed pairs (each once an epoch) and m = ``round(ratio * n)`` unobserved ones (with replacement).
 
-    Weights kappa / n and (1 - kappa) / m: weighted sums are unbiased for means over D, and both groups are as large
-    as one wants, whatever the density.
+    Weights kappa / n and (1 - kappa) / m: weighted sums are unbiased for means over D, and both groups are as
+    large as one wants, whatever the density.
     """
 
     def __init__(

@@ -24,9 +24,9 @@ class WeightedRecommender(Recommender):
     Parameters
     ----------
     floor : float or None
-        Smallest propensity a weight may be built from. None: a quarter of |O| / |D|, so that no observed pair counts
-        more than four times what it would if ratings were missing at random, whatever the density. (A fixed .05
-        clips everything where the density is .02.)
+        Smallest propensity a weight may be built from. None: a quarter of |O| / |D|, so that no observed pair
+        counts more than four times what it would if ratings were missing at random, whatever the density. (A
+        fixed .05 clips everything where the density is .02.)
     normalise : {"none", "snips"}
         "none": the mean over D of o e / q; "snips": the weights of a batch are divided by their sum.
 
@@ -71,7 +71,8 @@ class WeightedRecommender(Recommender):
             if share < _SMALL:
                 warnings.warn(
                     f"{self.name}: the weights of the {side} pairs have an effective sample size of "
-                    f"{share:.1%} of their number (largest weight {last['largest_share_' + side]:.1%} of the mass); "
+                    f"{share:.1%} of their number (largest weight: "
+                    f"{last['largest_share_' + side]:.1%} of the mass); "
                     f"raise floor (now {self.floor_:.3g}), use normalise='snips', or raise weight_decay",
                     BalanceWarning,
                     stacklevel=3,

@@ -150,9 +150,7 @@ def _kappa(kappa: object, batch: tuple[int, ...], like: Tensor) -> Tensor:
     if isinstance(kappa, (tuple, list)):
         if len(kappa) != 2:
             raise ValueError(f"kappa must be a number, a tensor or a pair (rows, columns), got {len(kappa)} values")
-        sides = [
-            _strength(f"kappa[{k}]", value, batch, like, infinite=True) for k, value in enumerate(kappa)
-        ]
+        sides = [_strength(f"kappa[{k}]", value, batch, like, infinite=True) for k, value in enumerate(kappa)]
     else:
         sides = [_strength("kappa", kappa, batch, like, infinite=True)] * 2
     return torch.stack([_flat(side, batch, like) for side in sides], 1)

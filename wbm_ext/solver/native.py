@@ -32,7 +32,14 @@ class _Inputs:
     """A ``core.Problem`` together with the tensors its addresses point into."""
 
     def __init__(
-        self, cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, kappa: Tensor, mask: Tensor | None, reference: int
+        self,
+        cost: Tensor,
+        a: Tensor,
+        b: Tensor,
+        epsilon: Tensor,
+        kappa: Tensor,
+        mask: Tensor | None,
+        reference: int,
     ) -> None:
         cost, mask = _unit_columns(cost), None if mask is None else _unit_columns(mask)
         vectors = [_vector(x) for x in (a, b, epsilon, kappa)]

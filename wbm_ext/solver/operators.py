@@ -32,9 +32,7 @@ _library.define(
     "-> (Tensor grad_cost, Tensor grad_a, Tensor grad_b, Tensor residual)",
     tags=torch.Tag.pt2_compliant_tag,
 )
-_library.define(
-    "mean_cost(Tensor cost, Tensor a, Tensor b, Tensor? mask) -> Tensor", tags=torch.Tag.pt2_compliant_tag
-)
+_library.define("mean_cost(Tensor cost, Tensor a, Tensor b, Tensor? mask) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
 
 _library.impl("solve", native.solve_cpu, "CPU")
 _library.impl("solve", native.solve_cuda, "CUDA")
@@ -160,9 +158,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     )
     if torch.is_grad_enabled() and gradient == IMPLICIT:
         # create_graph=True: the same formulas in operations that can be differentiated again.
-        d_cost, d_a, d_b = implicit_gradient(
-            sharp, regularized, q_f, q_g, cost, a, b, epsilon, kappa, mask, f, g, kind
-        )
+        d_cost, d_a, d_b = implicit_gradient(sharp, regularized, q_f, q_g, cost, a, b, epsilon, kappa, mask, f, g, kind)
     else:
         d_cost, d_a, d_b, _ = torch.ops.wbm_ext.solve_backward(
             sharp, regularized, q_f, q_g, cost, a, b, epsilon, kappa, mask, f, g, iterations, history, kind,

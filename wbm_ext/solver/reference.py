@@ -201,8 +201,9 @@ def solve(
         new_g = t.columns.update(_log_sums(t, new_f, 1), t.epsilon)
         if method == ACCELERATED and tol > 0:
             step = _translation(t, new_f, new_g)
-            new_f, new_g = torch.where(t.rows.active, new_f + step, new_f), torch.where(
-                t.columns.active, new_g - step, new_g
+            new_f, new_g = (
+                torch.where(t.rows.active, new_f + step, new_f),
+                torch.where(t.columns.active, new_g - step, new_g),
             )
         change = (torch.exp(new_f / t.epsilon) - torch.exp(f / t.epsilon)).square().sum(1)
         change = change + (torch.exp(new_g / t.epsilon) - torch.exp(g / t.epsilon)).square().sum(1)

@@ -74,7 +74,14 @@ def _vanished(
 
 
 def _mass_gradient(
-    t: Terms, side: Marginal, other: Marginal, sharp: Tensor, reg: Tensor, potential: Tensor, sums: Tensor, x: Tensor
+    t: Terms,
+    side: Marginal,
+    other: Marginal,
+    sharp: Tensor,
+    reg: Tensor,
+    potential: Tensor,
+    sums: Tensor,
+    x: Tensor,
 ) -> Tensor:
     """dL/da where a > 0."""
     positive = side.mass > 0
@@ -117,9 +124,7 @@ def implicit_gradient(
     h1 = -sharp * (entropy.sum(2) + r * _safe(f) * t.rows.inverse_kappa) + q_f
     h2 = -sharp * (entropy.sum(1) + c * _safe(g) * t.columns.inverse_kappa) + q_g
     x, y = _solve_symmetric(t, plan, h1, h2)
-    dcost = plan * (
-        sharp[:, :, None] * (1 + log_plan) + reg[:, :, None] + x[:, :, None] + y[:, None, :]
-    )
+    dcost = plan * (sharp[:, :, None] * (1 + log_plan) + reg[:, :, None] + x[:, :, None] + y[:, None, :])
     da = da + _mass_gradient(t, t.rows, t.columns, sharp, reg, f, r, x)
     db = db + _mass_gradient(t, t.columns, t.rows, sharp, reg, g, c, y)
     da = torch.where(t.rows.mass > 0, da, _vanished(t, t.rows, t.columns, t.cost, sharp, reg, g, y))

@@ -43,9 +43,7 @@ def _explain(arguments: Arguments, epsilon: Tensor, p: int, status: int) -> str:
         if arguments.mask is not None:
             wrong &= arguments.mask[p]
         index = _first(wrong)
-        return (
-            f"D must hold numbers (or +inf to forbid a pair), got D{list(index)} = {float(cost[index])}{where}"
-        )
+        return f"D must hold numbers (or +inf to forbid a pair), got D{list(index)} = {float(cost[index])}{where}"
     if status & Status.INVALID_STRENGTH:
         strength, pair = float(epsilon[p]), arguments.kappa[p].tolist()
         if arguments.epsilon is None:
@@ -56,8 +54,8 @@ def _explain(arguments: Arguments, epsilon: Tensor, p: int, status: int) -> str:
         return f"epsilon and kappa must be positive (epsilon finite), got epsilon {strength}, kappa {pair}{where}"
     if status & Status.UNEQUAL_MASSES:
         return (
-            "with both marginals hard (kappa=inf) a and b must have the same total (within 1e-3 relative), got "
-            f"{float(a.double().sum()):.6g} and {float(b.double().sum()):.6g}{where}; "
+            "with both marginals hard (kappa=inf) a and b must have the same total (within 1e-3 relative), "
+            f"got {float(a.double().sum()):.6g} and {float(b.double().sum()):.6g}{where}; "
             "normalise them or pass a finite kappa"
         )
     if status & Status.ISOLATED:
@@ -69,11 +67,10 @@ def _explain(arguments: Arguments, epsilon: Tensor, p: int, status: int) -> str:
         ):
             wrong = (mass > 0) & ~free
             if is_hard and wrong.any():
-                (index,) = _first(wrong)
+                (k,) = _first(wrong)
                 return (
-                    f"{name} {index} of D has mass {float(mass[index]):.3g} but every pair is forbidden "
-                    f"(+inf, masked, or a partner without mass){where}; allow a pair, drop the mass, or pass a "
-                    "finite kappa"
+                    f"{name} {k} of D has mass {float(mass[k]):.3g} but every pair is forbidden (+inf, masked, or "
+                    f"a partner without mass){where}; allow a pair, drop the mass, or pass a finite kappa"
                 )
     return f"init must hold finite potentials (-inf only where there is no mass), got NaN or +inf{where}"
 
@@ -107,7 +104,7 @@ def judge(arguments: Arguments, epsilon: Tensor, status: Tensor, residual: Tenso
     worst = max(failed, key=lambda p: float(residual[p]))
     reason = describe(bits[worst])
     remedy = (
-        "the tolerance is below what the rounding of D and epsilon allows: raise tol or epsilon, or use float64"
+        "the tolerance is below what the rounding of D / epsilon allows: raise tol or epsilon"
         if bits[worst] & (Status.STAGNATED | Status.OVERFLOW)
         else "raise max_iter, epsilon or tol"
     )

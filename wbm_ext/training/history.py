@@ -12,8 +12,8 @@ class History:
     Attributes
     ----------
     records : list of dict
-        One an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches of the sum of the terms), each term's mean
-        under its own name, ``validation`` where there is one, and whatever callbacks have added.
+        One an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches of the sum of the terms), each
+        term's mean under its own name, ``validation`` where there is one, and whatever callbacks have added.
     best_epoch : int or None
         The epoch whose parameters the model holds at the end; None if no epoch was run.
     best_validation : float or None

@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps, validation, early stop, restoration of the best state. Read it top to bottom."""
+"""The training loop: epochs, steps, validation, early stop, restoration of the best state."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def train(
     Parameters
     ----------
     model : nn.Module
-        Its parameters are updated in place; in training mode during steps, in evaluation mode during validation,
-        callbacks and at the end.
+        Its parameters are updated in place; in training mode during steps, in evaluation mode during
+        validation, callbacks and at the end.
     step : callable, batch -> {name: scalar tensor}
         The named loss terms of one batch, each already multiplied by its weight. Their **sum** is minimised.
     batches : iterable
@@ -62,14 +62,14 @@ def train(
     Returns
     -------
     History
-        One record an epoch. With ``validate`` the model ends with the parameters of ``best_epoch`` (a clone taken
-        then, not a view of the live ones); without it, with those of the last epoch.
+        One record an epoch. With ``validate`` the model ends with the parameters of ``best_epoch`` (a clone
+        taken then, not a view of the live ones); without it, with those of the last epoch.
 
     Raises
     ------
     FloatingPointError
-        If a term is NaN or infinite in some step, or the validation value is; names epoch, step and term. Checked at
-        the end of each epoch, so that a step on a GPU needs no synchronisation.
+        If a term is NaN or infinite in some step, or the validation value is; names epoch, step and term.
+        Checked at the end of each epoch, so that a step on a GPU needs no synchronisation.
     ValueError
         If ``batches`` yields nothing in some epoch, or ``step`` returns no term.
     """
@@ -128,7 +128,7 @@ def _adam(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optim
 
 
 def _means(values: list[dict[str, torch.Tensor]], epoch: int) -> dict[str, float]:
-    """Average the terms over the steps of an epoch; raise at the first step with a value that is not finite."""
+    """Average the terms over the steps of an epoch; raise at the first step that is not finite."""
     if not values:
         raise ValueError(f"batches yielded nothing in epoch {epoch}; it must be iterable once an epoch")
     names = list(dict.fromkeys(name for value in values for name in value))

@@ -1,8 +1,8 @@
 """Randomness from one ``random_state``, in named streams, without a look at the global generators.
 
-Each purpose of a fit (splitting, initialisation, batches, ...) has a stream of its own, so that two systems that
-share a ``random_state`` share their hold-out, their initial embeddings and the order of their batches even when
-one of them draws more numbers than the other: comparisons between systems are paired.
+Each purpose of a fit (splitting, initialisation, batches, ...) has a stream of its own, so that two systems
+that share a ``random_state`` share their hold-out, their initial embeddings and the order of their batches
+even when one of them draws more numbers than the other: comparisons between systems are paired.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Streams:
         If it is a negative integer.
     """
 
-    def __init__(self, random_state: int | None | torch.Generator = None) -> None:
+    def __init__(self, random_state: int | torch.Generator | None = None) -> None:
         self.entropy = _entropy(random_state)
 
     def _sequence(self, name: str) -> np.random.SeedSequence:
@@ -49,7 +49,7 @@ class Streams:
         return np.random.default_rng(self._sequence(name))
 
 
-def _entropy(random_state: int | None | torch.Generator) -> int:
+def _entropy(random_state: int | torch.Generator | None) -> int:
     if random_state is None:
         return secrets.randbits(63)
     if isinstance(random_state, torch.Generator):
@@ -72,7 +72,7 @@ def initialise_normal(parameter: torch.Tensor, scale: float, generator: torch.Ge
 
 @torch.no_grad()
 def initialise_linear(layer: nn.Linear, generator: torch.Generator) -> None:
-    """Fill weight (out, in) and bias (out,) with U(-1/sqrt(in), 1/sqrt(in)), torch's own rule for ``nn.Linear``."""
+    """Fill weight (out, in) and bias (out,) with U(-1/sqrt(in), 1/sqrt(in)), torch's rule for ``nn.Linear``."""
     bound = 1.0 / math.sqrt(layer.in_features)
     for parameter in layer.parameters():
         drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
