@@ -64,17 +64,16 @@ void enqueue(const Problem& problem, const Options& options, const Solution& sol
   launcher.rows(scan_rows<T>);
   launcher.columns(scan_columns<T>);
   launcher.problems(start<T>);
-  const std::int64_t iterations = std::max<std::int64_t>(options.max_iter, 1);
-  for (std::int64_t iteration = 1; iteration <= iterations; ++iteration) {
+  for (std::int64_t iteration = 0; iteration < options.max_iter; ++iteration) {
     launcher.rows(row_log_sums<T>);
     launcher.problems(test_and_update_rows<T>);
     launcher.columns(update_columns<T>);
     if (finishes) launcher.problems(finish_iteration<T>);
   }
-  launcher.problems(set_gauge<T>);
   launcher.rows(report_rows<T>);
   launcher.columns(report_columns<T>);
   launcher.problems(report<T>);
+  launcher.problems(set_gauge<T>);
 }
 
 }  // namespace

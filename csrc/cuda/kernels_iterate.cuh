@@ -1,7 +1,7 @@
 // One iteration, four kernels and two reads of D:
 //     row_log_sums               log sum_j exp((g_j - D_ij) / eps)
-//     test_and_update_rows       residual of the plan as it stands (free: its row sums are these log sums), then f
-//     update_columns             g
+//     test_and_update_rows       residual of the plan as it stands (free: its sums are known), then f
+//     update_columns             g, and the column sums of the plan
 //     finish_iteration           the scaling criterion, the translation, the record (enqueued only where asked for)
 // D is read in its own type; every operation on it is float64.
 #pragma once
@@ -34,26 +34,38 @@ WBM_KERNEL(kMaxThreads) row_log_sums(Arguments<T> args) {
   }
 }
 
-// Residual of (f, g) as they stand, from the row log sums over g: r_i = exp((f_i + max_i) / eps) sum_i. After a g
-// update the columns are exact, but for the translation that may have followed it.
-WBM_DEVICE double residual_of_rows(const Marginal& rows, const State& state, const double* f, const double* max,
-                                   const double* sum) {
+// Sum of the plan over the line of a potential whose log sum is max / eps + log(sum).
+WBM_DEVICE double line_mass(double potential, double max, double sum, double inverse_epsilon) {
+  return exp((potential + max) * inverse_epsilon) * sum;
+}
+
+// Residual of (f, g) as they stand: the row log sums over g give P1, the last g update left P'1, and a translation
+// changes neither, only what they should be.
+template <typename T>
+WBM_DEVICE double residual_of_plan(const Arguments<T>& args, const State& state, std::int64_t p) {
+  const Marginal rows = rows_of(args, state, p), columns = columns_of(args, state, p);
+  const double *f = args.solution.f + p * rows.size, *g = args.solution.g + p * columns.size;
+  const double *max = args.work.row_max + p * rows.size, *sum = args.work.row_sum + p * rows.size;
   double error = 0.0, mass = 0.0;
   for (std::int64_t i = thread_x(); i < rows.size; i += threads_x()) {
     if (!rows.active[i]) continue;
-    const double r = exp((f[i] + max[i]) * state.inverse_epsilon) * sum[i];
+    const double r = line_mass(f[i], max[i], sum[i], state.inverse_epsilon);
     error += fabs(r - rows.target(i, f[i]));
     mass += r;
   }
+  for (std::int64_t j = thread_x(); j < columns.size; j += threads_x())
+    error += fabs(args.work.column_mass[p * columns.size + j] - columns.target(j, g[j]));
   error = block_sum(error);
   mass = block_sum(mass);
   const double scale = fmax(mass, 0.5 * (state.rows.total + state.columns.total));
-  return scale > 0.0 ? (error + mass * state.translation_error) / scale : 0.0;
+  return scale > 0.0 ? error / scale : 0.0;
 }
 
 // What rounding makes of exponents of this size: a residual below it may stop falling.
-WBM_DEVICE double rounding_level(const Marginal& rows, const Marginal& columns, const State& state, const double* f,
-                                 const double* g) {
+template <typename T>
+WBM_DEVICE double rounding_level(const Arguments<T>& args, const State& state, std::int64_t p) {
+  const Marginal rows = rows_of(args, state, p), columns = columns_of(args, state, p);
+  const double *f = args.solution.f + p * rows.size, *g = args.solution.g + p * columns.size;
   double largest = double_of(state.cost_max);
   for (std::int64_t i = thread_x(); i < rows.size; i += threads_x())
     if (rows.active[i]) largest = fmax(largest, fabs(f[i]));
@@ -62,34 +74,30 @@ WBM_DEVICE double rounding_level(const Marginal& rows, const Marginal& columns, 
   return 8 * 2.2e-16 * (4.0 + block_max(largest) * state.inverse_epsilon);
 }
 
-// True for every thread of the block when the problem is to stop: the residual is below tol, or has not fallen for 20
-// tests at the rounding level.
+// True for every thread of the block when the problem is to stop: the residual is below tol (with a margin for the
+// rounding between this residual and the reported one), or has not fallen for 20 tests at the rounding level.
 template <typename T>
-WBM_DEVICE bool test(const Arguments<T>& args, State& state, const Marginal& rows, std::int64_t p) {
-  const std::int64_t n = args.problem.n, m = args.problem.m;
-  const double *f = args.solution.f + p * n, *g = args.solution.g + p * m;
+WBM_DEVICE bool test(const Arguments<T>& args, State& state, std::int64_t p) {
   const double before = state.best;
   std::int32_t since_best = state.since_best + 1;
-  const double residual = residual_of_rows(rows, state, f, args.work.row_max + p * n, args.work.row_sum + p * n);
+  const double residual = residual_of_plan(args, state, p);
   if (residual < before) since_best = 0;
   const double best = fmin(before, residual);
-  const bool converged = residual <= args.options.tol * (1.0 - 1e-6);
-  const bool stagnated =
-      !converged && since_best >= 20 && best <= rounding_level(rows, columns_of(args, state, p), state, f, g);
+  const bool met = residual <= args.options.tol * (1.0 - 1e-6);
+  const bool stops = met || (since_best >= 20 && best <= rounding_level(args, state, p));
   if (thread_x() == 0) {
     state.best = best;
     state.since_best = since_best;
-    if (stagnated) state.status |= kStagnated;
-    if (converged || stagnated) state.finished = 1;
+    state.finished = stops;
   }
-  return converged || stagnated;
+  return stops;
 }
 
 WBM_DEVICE bool watches_scalings(const Options& options) {
   return options.tol > 0.0 && options.criterion == Criterion::scaling;
 }
 
-// A block per problem, O(n).
+// A block per problem, O(n + m).
 template <typename T>
 WBM_KERNEL(kMaxThreads) test_and_update_rows(Arguments<T> args) {
   const std::int64_t n = args.problem.n;
@@ -99,8 +107,8 @@ WBM_KERNEL(kMaxThreads) test_and_update_rows(Arguments<T> args) {
     if (state.finished) continue;
     const bool first = state.iterations == 0;
     block_barrier();  // thread 0 counts below, after everyone has looked
+    if (watches_residual && !first && test(args, state, p)) continue;
     const Marginal rows = rows_of(args, state, p);
-    if (watches_residual && !first && test(args, state, rows, p)) continue;
     double* f = args.solution.f + p * n;
     const double *max = args.work.row_max + p * n, *sum = args.work.row_sum + p * n;
     for (std::int64_t i = thread_x(); i < n; i += threads_x()) {
@@ -113,7 +121,7 @@ WBM_KERNEL(kMaxThreads) test_and_update_rows(Arguments<T> args) {
 
 // A tile per kTileColumns columns, O(n m): each thread takes every kTileRows-th row of its column.
 template <typename T>
-WBM_KERNEL(kTileColumns* kTileRows) update_columns(Arguments<T> args) {
+WBM_KERNEL(kTileThreads) update_columns(Arguments<T> args) {
   const std::int64_t n = args.problem.n, m = args.problem.m;
   for (std::int64_t p = block_y(); p < args.problem.batch; p += grid_y()) {
     const State& state = args.work.states[p];
@@ -131,7 +139,9 @@ WBM_KERNEL(kTileColumns* kTileRows) update_columns(Arguments<T> args) {
       s = tile_reduce(s, MergeLogSums{inverse_epsilon});
       if (thread_y() != 0 || j >= m) continue;
       if (watches_scalings(args.options)) args.work.old_g[p * m + j] = g[j];
-      g[j] = columns_of(args, state, p).update(j, s.max, s.sum, state.epsilon);
+      const Marginal columns = columns_of(args, state, p);
+      g[j] = columns.update(j, s.max, s.sum, state.epsilon);
+      args.work.column_mass[p * m + j] = columns.active[j] ? line_mass(g[j], s.max, s.sum, inverse_epsilon) : 0.0;
     }
   }
 }
@@ -163,7 +173,7 @@ WBM_DEVICE double log_dual_mass(const Marginal& side, const double* potential) {
 //     t = kappa1 kappa2 / (kappa1 + kappa2) log(<a, exp(-f/kappa1)> / <b, exp(-g/kappa2)>)        (dual potentials)
 // which removes the slow mode of large kappa. A hard side contributes its total mass and kappa -> inf.
 template <typename T>
-WBM_DEVICE void translate(const Arguments<T>& args, State& state, std::int64_t p) {
+WBM_DEVICE void translate(const Arguments<T>& args, const State& state, std::int64_t p) {
   const Marginal rows = rows_of(args, state, p), columns = columns_of(args, state, p);
   if (rows.side.hard && columns.side.hard) return;
   const double kappa1 = rows.side.kappa, kappa2 = columns.side.kappa;
@@ -175,7 +185,6 @@ WBM_DEVICE void translate(const Arguments<T>& args, State& state, std::int64_t p
     if (rows.active[i]) f[i] += t;
   for (std::int64_t j = thread_x(); j < columns.size; j += threads_x())
     if (columns.active[j]) g[j] -= t;
-  if (thread_x() == 0) state.translation_error = columns.side.hard ? 0.0 : fabs(1.0 - exp(t / kappa2));
 }
 
 // A block per problem, O(n + m).

@@ -32,7 +32,7 @@ WBM_DEVICE double open_state(State& state, const Problem& problem, std::int64_t 
   }
   if (thread_x() == 0)
     state = {epsilon, 1.0 / epsilon, open_side(kappa1, epsilon, total_a, problem.reference),
-             open_side(kappa2, epsilon, total_b * scale, problem.reference), 0, kInf, 0.0, 0, 0, status, 0};
+             open_side(kappa2, epsilon, total_b * scale, problem.reference), 0, kInf, 0, 0, status, 0};
   return scale;
 }
 
@@ -93,7 +93,7 @@ WBM_KERNEL(kMaxThreads) scan_rows(Arguments<T> args) {
 
 // A tile per kTileColumns columns: which may carry mass. The rows' own flags are not needed.
 template <typename T>
-WBM_KERNEL(kTileColumns* kTileRows) scan_columns(Arguments<T> args) {
+WBM_KERNEL(kTileThreads) scan_columns(Arguments<T> args) {
   const std::int64_t n = args.problem.n, m = args.problem.m;
   for (std::int64_t p = block_y(); p < args.problem.batch; p += grid_y()) {
     const Matrix<T> matrix(args.problem, p);

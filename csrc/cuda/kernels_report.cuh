@@ -1,38 +1,10 @@
-// After the last iteration: the gauge, then costs, mass and residual of the plan that (f, g) define. Two reads of D.
+// After the last iteration: costs, mass and residual of the plan that (f, g) define, then the gauge. Two reads of D.
 #pragma once
 
 #include "cuda/marginal.cuh"
 #include "cuda/reduce.cuh"
 
 namespace wbm::cuda {
-
-// <mass, potential> / total
-WBM_DEVICE double mean_potential(const Marginal& side, const double* potential) {
-  double sum = 0.0;
-  for (std::int64_t i = thread_x(); i < side.size; i += threads_x())
-    if (side.active[i]) sum += side.mass[i] * potential[i];
-  return block_sum(sum) / side.side.total;
-}
-
-// A block per problem, O(n + m). Both hard: f + t, g - t is as good for every t; t makes
-// <a,f>/sum(a) = <b,g>/sum(b).
-template <typename T>
-WBM_KERNEL(kMaxThreads) set_gauge(Arguments<T> args) {
-  const std::int64_t n = args.problem.n, m = args.problem.m;
-  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) {
-    const State& state = args.work.states[p];
-    if (state.status & kRefused) continue;
-    const Marginal rows = rows_of(args, state, p), columns = columns_of(args, state, p);
-    if (!(rows.side.hard && columns.side.hard && rows.side.total > 0.0)) continue;
-    double *f = args.solution.f + p * n, *g = args.solution.g + p * m;
-    const double t = 0.5 * (mean_potential(columns, g) - mean_potential(rows, f));
-    if (!is_finite(t)) continue;
-    for (std::int64_t i = thread_x(); i < n; i += threads_x())
-      if (rows.active[i]) f[i] += t;
-    for (std::int64_t j = thread_x(); j < m; j += threads_x())
-      if (columns.active[j]) g[j] -= t;
-  }
-}
 
 // P_ij = exp((f_i + g_j - D_ij) / eps); a row that can carry nothing has no plan.
 template <typename T>
@@ -70,7 +42,7 @@ WBM_KERNEL(kMaxThreads) report_rows(Arguments<T> args) {
 
 // A tile per kTileColumns columns, O(n m): P'1.
 template <typename T>
-WBM_KERNEL(kTileColumns* kTileRows) report_columns(Arguments<T> args) {
+WBM_KERNEL(kTileThreads) report_columns(Arguments<T> args) {
   const std::int64_t n = args.problem.n, m = args.problem.m;
   for (std::int64_t p = block_y(); p < args.problem.batch; p += grid_y()) {
     const State& state = args.work.states[p];
@@ -113,12 +85,14 @@ WBM_DEVICE double block_total(const double* values, std::int64_t size) {
   return block_sum(sum);
 }
 
+// The scaling criterion has said itself that it is met. With the other one the residual of the plan that is delivered
+// decides; a problem that stopped above tol did so at the rounding level.
 WBM_DEVICE std::int32_t final_status(const Options& options, const State& state, double sharp, double residual) {
   std::int32_t status = state.status;
   if (!is_finite(residual) || !is_finite(sharp)) status |= kOverflow;
   if (options.criterion == Criterion::marginal && residual <= options.tol) status |= kConverged;
-  if (status & kConverged) return status & ~kStagnated;
-  return status | (state.iterations >= options.max_iter ? kIterationLimit : kStagnated);
+  if (status & kConverged) return status;
+  return status | (state.finished ? kStagnated : kIterationLimit);
 }
 
 // A block per problem, O(n + m). <D,P> + eps sum P (log P - 1) = sum r f + sum c g - eps mass, since
@@ -146,6 +120,34 @@ WBM_KERNEL(kMaxThreads) report(Arguments<T> args) {
     args.solution.residual[p] = residual;
     args.solution.iterations[p] = state.iterations;
     args.solution.status[p] = final_status(args.options, state, sharp, residual);
+  }
+}
+
+// <mass, potential> / total
+WBM_DEVICE double mean_potential(const Marginal& side, const double* potential) {
+  double sum = 0.0;
+  for (std::int64_t i = thread_x(); i < side.size; i += threads_x())
+    if (side.active[i]) sum += side.mass[i] * potential[i];
+  return block_sum(sum) / side.side.total;
+}
+
+// A block per problem, O(n + m). Both hard: f + t, g - t is as good for every t; t makes
+// <a,f>/sum(a) = <b,g>/sum(b).
+template <typename T>
+WBM_KERNEL(kMaxThreads) set_gauge(Arguments<T> args) {
+  const std::int64_t n = args.problem.n, m = args.problem.m;
+  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) {
+    const State& state = args.work.states[p];
+    if (state.status & kRefused) continue;
+    const Marginal rows = rows_of(args, state, p), columns = columns_of(args, state, p);
+    if (!(rows.side.hard && columns.side.hard && rows.side.total > 0.0)) continue;
+    double *f = args.solution.f + p * n, *g = args.solution.g + p * m;
+    const double t = 0.5 * (mean_potential(columns, g) - mean_potential(rows, f));
+    if (!is_finite(t)) continue;
+    for (std::int64_t i = thread_x(); i < n; i += threads_x())
+      if (rows.active[i]) f[i] += t;
+    for (std::int64_t j = thread_x(); j < m; j += threads_x())
+      if (columns.active[j]) g[j] -= t;
   }
 }
 

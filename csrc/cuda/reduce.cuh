@@ -10,6 +10,7 @@ namespace wbm::cuda {
 inline constexpr int kMaxThreads = 512;  // of a one-dimensional block; always whole warps
 inline constexpr int kTileColumns = 8;   // a tile's warp reads four rows of one 32-byte sector (float32) each
 inline constexpr int kTileRows = 32;
+inline constexpr int kTileThreads = kTileColumns * kTileRows;
 
 struct Sum {
   WBM_DEVICE double operator()(double x, double y) const { return x + y; }
@@ -40,7 +41,7 @@ WBM_DEVICE double block_max(double value) { return block_reduce(value, Max{}); }
 // thread_y() = 0 get their column's result, the others a part of it.
 template <typename Value, typename Combine>
 WBM_DEVICE Value tile_reduce(Value value, Combine combine) {
-  WBM_SHARED(Value, tile, kTileRows * kTileColumns);
+  WBM_SHARED(Value, tile, kTileThreads);
   const int place = thread_y() * kTileColumns + thread_x();
   tile[place] = value;
   for (int half = kTileRows / 2; half > 0; half /= 2) {

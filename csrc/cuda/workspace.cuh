@@ -28,11 +28,10 @@ struct State {
   Side rows, columns;
   std::uint64_t cost_max;    // bits of the largest |D_ij| that may carry mass
   double best;               // smallest residual so far
-  double translation_error;  // relative column error that the last translation left
   std::int64_t iterations;   // f updates so far
   std::int32_t since_best;   // tests since the residual last fell
   std::int32_t status;       // union of Status bits
-  std::int32_t finished;     // refused, converged or stagnated
+  std::int32_t finished;     // refused, met or stagnated
 };
 
 // Arrays of the workspace, problem after problem: 49 n + 33 m bytes and a State per problem.

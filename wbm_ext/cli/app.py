@@ -26,9 +26,7 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError, ImportError) as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"error: {error}", style="red", markup=False, highlight=False
-        )
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(2) from error
 
 
@@ -73,7 +71,10 @@ def _show(result: dict[str, Any], out: Path) -> None:
     console.print(_validation(setting), highlight=False)
     console.print(metrics_table(result))
     if about["test_pairs_in_train"]:
-        console.print(f"{about['test_pairs_in_train']} test pairs also stand in train.", highlight=False)
+        console.print(
+            f"{about['test_pairs_in_train']} test pairs also stand in train; AUC unseen leaves them out.",
+            highlight=False,
+        )
     console.print(balance_table(result))
     if result["verdict"]:
         console.print(result["verdict"], highlight=False)

@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.table import Table
 
-_HEADS = {"auc": "AUC", "auc_unseen": "AUC, pairs not in train"}
+_HEADS = {"auc": "AUC", "auc_unseen": "AUC unseen"}
 
 
-def _cell(figure: Mapping[str, float | None], digits: int = 4) -> str:
-    sd = "" if figure["sd"] is None else f" ± {figure['sd']:.{digits}f}"
-    return f"{figure['mean']:.{digits}f}{sd}"
+def _cell(figure: Mapping[str, float | None]) -> str:
+    """Return mean±sd, to three digits and without the zero before the point: four columns fit 80 characters."""
+    return "±".join(f"{figure[part]:.3f}".removeprefix("0") for part in ("mean", "sd") if figure[part] is not None)
 
 
 def metrics_table(result: Mapping[str, Any]) -> Table:
@@ -32,25 +32,27 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
 
 
 def balance_table(result: Mapping[str, Any]) -> Table:
-    """Return WBM before and after weighting, effective sample sizes, and clipping, means over seeds."""
+    """Return distances before and after weighting, effective sample sizes and clipping, means over seeds."""
     first = next(iter(result["systems"].values()))["runs"][0]["balance"]
     table = Table(
         title=f"balance of {first['n_treated']} observed and {first['n_untreated']} unobserved pairs, "
         f"in {first['representation']}",
-        caption=f"WBM: transport cost / its mean; two random samples of all pairs: {first['wbm_random']:.4f}",
+        caption=(
+            "WBM: transport cost / its mean. SMD: mean absolute standardised mean difference. Two random samples "
+            f"of all pairs have WBM {first['wbm_random']:.4f}, SMD {first['smd_random']:.3f}."
+        ),
     )
-    table.add_column("system")
-    for head in ("WBM before", "WBM after", "ESS observed", "ESS unobserved", "clipped", "largest weight"):
-        table.add_column(head, justify="right")
+    table.add_column("system", no_wrap=True)
+    heads = ("WBM\nbefore", "\nafter", "SMD\nbefore", "\nafter", "ESS\nobs.", "\nunobs.", "clipped", "largest\nweight")
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
     for name, system in result["systems"].items():
-        figures = system["summary"]["balance"]
+        figures = {key: figure["mean"] for key, figure in system["summary"]["balance"].items()}
         table.add_row(
             name,
-            f"{figures['wbm_before']['mean']:.4f}",
-            _cell(figures["wbm_after"]),
-            f"{figures['ess_treated']['mean']:.0f}",
-            f"{figures['ess_untreated']['mean']:.0f}",
-            f"{figures['clipped_share']['mean']:.1%}",
-            f"{figures['largest_share_treated']['mean']:.1%}",
+            *(f"{figures[key]:.4f}".removeprefix("0") for key in ("wbm_before", "wbm_after")),
+            *(f"{figures[key]:.3f}".removeprefix("0") for key in ("smd_before", "smd_after")),
+            *(f"{figures[key]:.0f}" for key in ("ess_treated", "ess_untreated")),
+            *(f"{figures[key]:.1%}" for key in ("clipped_share", "largest_share_treated")),
         )
     return table

@@ -75,9 +75,7 @@ def plot_metrics(result: Mapping[str, Any]) -> Figure:
         panel.set_xlim(-0.5, len(systems) - 0.5)
         panel.grid(axis="y", alpha=0.3)
     seeds = result["setting"]["seeds"]
-    figure.suptitle(
-        f"{result['data']['name']}: unbiased test pairs, {seeds} seed(s), mean and sd", fontsize=10
-    )
+    figure.suptitle(f"{result['data']['name']}: unbiased test pairs, {seeds} seed(s), mean and sd", fontsize=10)
     return figure
 
 
@@ -102,9 +100,7 @@ def plot_balance(result: Mapping[str, Any]) -> Figure:
                 color=COLOURS[place % len(COLOURS)],
                 alpha=1.0 if side == "treated" else 0.45,
             )
-            right.text(
-                place + shift, np.mean(shares) + 0.02, f"{np.mean(shares):.2f}", ha="center", fontsize=8
-            )
+            right.text(place + shift, np.mean(shares) + 0.02, f"{np.mean(shares):.2f}", ha="center", fontsize=8)
     left.axhline(first["wbm_before"], color="0.3", linewidth=1, label="before weighting")
     left.axhline(first["wbm_random"], color="0.3", linewidth=1, linestyle="--", label="two random samples")
     left.margins(y=0.25)

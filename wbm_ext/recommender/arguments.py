@@ -22,9 +22,7 @@ def as_ratings(users: Any, items: Any, ratings: Any) -> Ratings:
         return given[0]
     if len(given) < 3 or any(isinstance(value, Ratings) for value in given):
         got = ", ".join(type(value).__name__ for value in given) or "nothing"
-        raise TypeError(
-            f"expected one wbm_ext.datasets.Ratings or the three arrays users, items, ratings; got {got}"
-        )
+        raise TypeError(f"expected one wbm_ext.datasets.Ratings or the three arrays users, items, ratings; got {got}")
     return Ratings(users, items, ratings)
 
 
@@ -38,8 +36,7 @@ def check_both_classes(labels: np.ndarray, threshold: float) -> None:
     if labels.all() or not labels.any():
         side = "at least" if labels.all() else "below"
         raise ValueError(
-            f"ratings must hold both classes; with threshold={threshold:g} all {len(labels)} of them "
-            f"are {side} it"
+            f"ratings must hold both classes; with threshold={threshold:g} all {len(labels)} of them are {side} it"
         )
 
 
@@ -53,8 +50,7 @@ def check_ids(argument: str, values: Any, count: int) -> np.ndarray:
     bad = np.flatnonzero((array < 0) | (array >= count)) if array.size else []
     if len(bad):
         raise ValueError(
-            f"{argument} must lie in 0..{count - 1} (known from fit); "
-            f"got {int(array[bad[0]])} at position {bad[0]}"
+            f"{argument} must lie in 0..{count - 1} (known from fit); got {int(array[bad[0]])} at position {bad[0]}"
         )
     return array.astype(np.int64)
 

@@ -58,9 +58,11 @@ def balance_report(
     dict
         ``wbm_before`` (uniform masses), ``wbm_after``; ``wbm_random``: the same distance between two random
         samples of all pairs with uniform masses and of these sizes, i.e. what no weighting can be expected to
-        undercut by balance alone (samples that share no pair are never at distance 0); ``ess_treated``,
-        ``ess_untreated``, ``largest_share_treated``, ``largest_share_untreated``, ``clipped_share`` (of the
-        observed pairs), ``n_treated``, ``n_untreated``, ``floor``, ``representation``.
+        undercut by balance alone (samples that share no pair are never at distance 0).
+        ``smd_before``, ``smd_after``, ``smd_random``: the mean over columns of the absolute standardised mean
+        difference; it shows shifts that a distance in many columns hides under its sampling floor.
+        ``ess_treated``, ``ess_untreated``, ``largest_share_treated``, ``largest_share_untreated``,
+        ``clipped_share`` (of the observed pairs), ``n_treated``, ``n_untreated``, ``floor``, ``representation``.
 
     Raises
     ------
@@ -78,9 +80,7 @@ def balance_report(
 
     space = PairSpace(ratings, np.zeros(len(ratings)))
     if space.n_unobserved == 0:
-        raise ValueError(
-            "data must leave some pairs unobserved; every pair is observed, there is nothing to balance"
-        )
+        raise ValueError("data must leave some pairs unobserved; every pair is observed, there is nothing to balance")
     floor = space.density / 4.0 if floor is None else float(floor)
     streams = Streams(random_state)
     generator = streams.torch("balance")
@@ -100,6 +100,9 @@ def balance_report(
         "wbm_before": _distance(even, batch.observed, phi, floor, epsilon),
         "wbm_after": _distance(q, batch.observed, phi, floor, epsilon),
         "wbm_random": _distance(even, batch.observed, psi, floor, epsilon),
+        "smd_before": _mean_difference(phi, batch.observed, np.ones_like(treated), np.ones_like(untreated)),
+        "smd_after": _mean_difference(phi, batch.observed, treated, untreated),
+        "smd_random": _mean_difference(psi, batch.observed, np.ones_like(treated), np.ones_like(untreated)),
         "ess_treated": effective_sample_size(treated),
         "ess_untreated": effective_sample_size(untreated),
         "largest_share_treated": largest_share(treated),
@@ -137,9 +140,17 @@ def _values(propensity: PairFunction | np.ndarray, users: np.ndarray, items: np.
     return q
 
 
-def _distance(
-    q: np.ndarray, treatment: torch.Tensor, phi: torch.Tensor, floor: float, epsilon: float | None
-) -> float:
+def _mean_difference(phi: torch.Tensor, treated: torch.Tensor, a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean over columns of |mean_a - mean_b| / sd, sd that of all pairs; constants left out."""
+    values = phi.double().numpy()
+    sd = values.std(axis=0)
+    left = np.average(values[treated.numpy()], axis=0, weights=a)
+    right = np.average(values[~treated.numpy()], axis=0, weights=b)
+    varies = sd > 1e-12
+    return float((np.abs(left - right)[varies] / sd[varies]).mean()) if varies.any() else 0.0
+
+
+def _distance(q: np.ndarray, treatment: torch.Tensor, phi: torch.Tensor, floor: float, epsilon: float | None) -> float:
     propensity = torch.as_tensor(np.clip(q, floor, 1.0 - floor), dtype=phi.dtype)
     with torch.no_grad():
         value = losses.wbm(

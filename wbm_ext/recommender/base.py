@@ -108,9 +108,7 @@ class Recommender(BaseEstimator):
         check_name("dtype", self.dtype, ["float32", "float64"])
 
     def _network(self, space: PairSpace, generator: torch.Generator, **options: Any) -> nn.Module:
-        return MatrixFactorization(
-            space.n_users, space.n_items, self.embedding_dim, generator=generator, **options
-        )
+        return MatrixFactorization(space.n_users, space.n_items, self.embedding_dim, generator=generator, **options)
 
     def _prepare(self, space: PairSpace, streams: Streams) -> None:
         """Do what comes before the training of the model (a propensity stage, say)."""
@@ -164,9 +162,9 @@ class Recommender(BaseEstimator):
         self.density_, self.observed_ = space.density, data
         self._prepare(space, streams)
         trained = np.delete(labels, held_out) if held_out is not None else labels
-        self.model_ = self._network(
-            space, streams.torch("init"), dtype=dtype, base_rate=float(trained.mean())
-        ).to(device)
+        self.model_ = self._network(space, streams.torch("init"), dtype=dtype, base_rate=float(trained.mean())).to(
+            device
+        )
         self.history_ = train(
             self.model_,
             self._terms,

@@ -135,9 +135,7 @@ def _balance(model: Recommender, dataset: RatingsDataset) -> dict[str, Any]:
 
 
 def _parameters(model: Recommender) -> dict[str, Any]:
-    return {
-        name: value for name, value in model.get_params().items() if name not in ("random_state", "progress")
-    }
+    return {name: value for name, value in model.get_params().items() if name not in ("random_state", "progress")}
 
 
 def _describe(dataset: RatingsDataset) -> dict[str, Any]:
@@ -192,6 +190,4 @@ def _verdict(runs: dict[str, list[dict[str, Any]]]) -> str | None:
         outcome = f"does not beat naive consistently (AUC higher in {higher} of {of} seeds)"
     sd = "" if figure["sd"] is None else f", sd {figure['sd']:.4f}"
     few = "; so few seeds show a tendency at most" if of < 5 else ""
-    return (
-        f"In this run ips-wbm {outcome}: mean paired difference {figure['mean']:+.4f}{sd}, {of} seed(s){few}."
-    )
+    return f"In this run ips-wbm {outcome}: mean paired difference {figure['mean']:+.4f}{sd}, {of} seed(s){few}."

@@ -80,9 +80,7 @@ class IPS(WeightedRecommender):
         return torch.sigmoid(self.propensity_model_(users, items))
 
     def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
-        error = binary_cross_entropy_with_logits(
-            self.model_(batch.users, batch.items), batch.labels, reduction="none"
-        )
+        error = binary_cross_entropy_with_logits(self.model_(batch.users, batch.items), batch.labels, reduction="none")
         over_d = batch._replace(weight=batch.weight * self.density_)
         with torch.no_grad():
             propensity = self._propensity(batch.users, batch.items)

@@ -70,7 +70,7 @@ class BalanceMonitor:
                 representation(batch.users[few], batch.items[few]),
                 clip=self.floor,
                 scale_cost=True,
-                tol=1e-4,
+                tol=1e-3,
             )
         )
         return report

@@ -18,9 +18,7 @@ from wbm_ext.training import initialise_linear, initialise_normal
 EMBEDDING_SCALE = 0.1
 
 
-def _linear(
-    n_in: int, n_out: int, *, bias: bool, generator: torch.Generator, dtype: torch.dtype
-) -> nn.Linear:
+def _linear(n_in: int, n_out: int, *, bias: bool, generator: torch.Generator, dtype: torch.dtype) -> nn.Linear:
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias, dtype=dtype)
     initialise_linear(layer, generator)
     return layer
@@ -32,11 +30,9 @@ def _log_odds(rate: float) -> float:
 
 
 class Embeddings(nn.Module):
-    """User embeddings U (n_users, k), item embeddings V (n_items, k); ``forward`` gives [U_u; V_i], (B, 2k)."""
+    """U (n_users, k) of users, V (n_items, k) of items; ``forward`` gives [U_u; V_i], (B, 2k)."""
 
-    def __init__(
-        self, n_users: int, n_items: int, dim: int, *, generator: torch.Generator, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, n_users: int, n_items: int, dim: int, *, generator: torch.Generator, dtype: torch.dtype) -> None:
         super().__init__()
         self.user = nn.Parameter(torch.empty(n_users, dim, dtype=dtype))
         self.item = nn.Parameter(torch.empty(n_items, dim, dtype=dtype))

@@ -177,9 +177,7 @@ class StratifiedBatches:
             yield stratified_batch(self.space, positions, count, self.untreated_generator)
 
 
-def stratified_batch(
-    space: PairSpace, positions: torch.Tensor, count: int, generator: torch.Generator
-) -> Batch:
+def stratified_batch(space: PairSpace, positions: torch.Tensor, count: int, generator: torch.Generator) -> Batch:
     """Return the observed pairs at ``positions`` and ``count`` unobserved ones, with the weights of D.
 
     If every pair of D is observed there is nothing to add, and the batch holds the observed pairs alone.

@@ -44,9 +44,7 @@ def validation_pairs(
             raise ValueError("validation_ratings must hold at least one rating; got none")
         return None, given
     if given is not None:
-        raise ValueError(
-            f"validation_ratings is read only with validation='unbiased'; got validation={mode!r}"
-        )
+        raise ValueError(f"validation_ratings is read only with validation='unbiased'; got validation={mode!r}")
     if mode is None:
         return None, None
     count = round(fraction * len(data))
@@ -60,7 +58,7 @@ def validation_pairs(
 
 
 def log_loss(model: nn.Module, judges: Ratings, threshold: float) -> Callable[[], float]:
-    """Return a function of nothing: the mean BCE of ``model`` (logits) over ``judges``, on the model's device."""
+    """Return a function of nothing that gives the mean BCE of ``model`` (logits) over ``judges``."""
     like = next(model.parameters())
     users, items = (torch.as_tensor(ids, device=like.device) for ids in (judges.users, judges.items))
     labels = torch.as_tensor(positives(judges, threshold)).to(like)

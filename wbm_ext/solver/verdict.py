@@ -109,9 +109,9 @@ def judge(arguments: Arguments, epsilon: Tensor, status: Tensor, residual: Tenso
         else "raise max_iter, epsilon or tol"
     )
     count = "" if len(bits) == 1 else f" in {len(failed)} of {len(bits)} problems"
-    warnings.warn(
+    message = (
         f"Sinkhorn did not converge{count}: {reason} with residual {float(residual[worst]):.2e} > tol "
-        f"{arguments.tol:.0e}; {remedy}",
-        ConvergenceWarning,
-        stacklevel=call_site(),
+        f"{arguments.tol:.0e}; {remedy}"
     )
+    # an instance, so that the once-per-site registry is keyed by its text, which equals that of its kind
+    warnings.warn(ConvergenceWarning(message), stacklevel=call_site())

@@ -72,7 +72,7 @@ def initialise_normal(parameter: torch.Tensor, scale: float, generator: torch.Ge
 
 @torch.no_grad()
 def initialise_linear(layer: nn.Linear, generator: torch.Generator) -> None:
-    """Fill weight (out, in) and bias (out,) with U(-1/sqrt(in), 1/sqrt(in)), torch's rule for ``nn.Linear``."""
+    """Fill weight (out, in) and bias (out,) with U(-1/sqrt(in), 1/sqrt(in)), as torch does."""
     bound = 1.0 / math.sqrt(layer.in_features)
     for parameter in layer.parameters():
         drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)

@@ -1,0 +1,52 @@
+# make run    install into .venv and train naive, IPS and IPS-WBM on a data set: table, plots and JSON under results/
+#             make run DATA=coat ROOT=<folder with train.ascii and test.ascii>    the same on Coat's real ratings
+# make test   install and run the tests (real-data tests too when WBM_DATA names the folder of data sets)
+# make lint   style, types and formatting
+# make build  rebuild the compiled module in place (seconds)
+PYTHON ?= python3
+VENV   ?= .venv
+DATA   ?= synthetic
+ROOT   ?=
+SEEDS  ?= 3
+OUT    ?= results/$(DATA)
+
+BIN     := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/dev.txt
+SOURCES := setup.py CMakeLists.txt pyproject.toml constraints/dev.txt $(shell find csrc -type f)
+
+.PHONY: run test lint build clean
+
+run: $(VENV)/run.stamp
+	$(BIN)/python -m wbm_ext compare --data $(DATA) $(if $(ROOT),--root $(ROOT)) --seeds $(SEEDS) --out $(OUT)
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+build: $(BIN)/python
+	$(INSTALL) --no-deps --editable .
+
+clean:
+	rm -rf build dist *.egg-info wbm_ext/*.so $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "wbm_ext needs Python 3.11 or later; $(PYTHON) is `$(PYTHON) -V`. Try: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: $(BIN)/python $(SOURCES)
+	@echo "Installing torch and building wbm_ext (once; a minute or two) ..."
+	$(INSTALL) --editable '.[cli,plot,data]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp
+	$(INSTALL) --editable '.[cli,plot,data,test,peers]'
+	@touch $@
+
+$(VENV)/lint.stamp: $(VENV)/test.stamp
+	$(INSTALL) --editable '.[dev]'
+	@touch $@

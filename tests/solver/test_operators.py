@@ -1,0 +1,73 @@
+"""The registered operators under torch's own checks."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+import wbm_ext
+from problems import CASE_IDS, CASES, random_problem
+from torch.library import opcheck
+
+
+def _arguments(kind: str, gradient: int, requires_grad: bool):
+    p = random_problem(kind, 6, 5, batch=(3,), seed=1)
+    inputs = [x.clone().requires_grad_(requires_grad) for x in (p.D, p.a, p.b)]
+    epsilon = torch.full((3,), 0.4, dtype=torch.float64)
+    kappa = torch.tensor([p.kappa] * 3, dtype=torch.float64)
+    # unrolled: a fixed number, for the slots of iterations that were not run are not written
+    stop = (0.0, 5) if gradient == 2 else (1e-9, 500)
+    return (*inputs, epsilon, kappa, None, None, 0, 1, 0, gradient, *stop)
+
+
+@pytest.mark.parametrize("gradient", [0, 1, 2], ids=["implicit", "frozen", "unrolled"])
+@pytest.mark.parametrize(("kind", "ref"), CASES, ids=CASE_IDS)
+def test_opcheck_of_solve(kind, ref, gradient):
+    for requires_grad in (False, True):
+        opcheck(torch.ops.wbm_ext.solve.default, _arguments(kind, gradient, requires_grad))
+
+
+def test_opcheck_of_mean_cost_and_the_backward():
+    D, a, b, epsilon, kappa, *_ = _arguments("balanced", 0, False)
+    opcheck(torch.ops.wbm_ext.mean_cost.default, (D, a, b, None))
+    out = torch.ops.wbm_ext.solve(*_arguments("balanced", 0, False))
+    ones = torch.ones(3, dtype=torch.float64)
+    upstream = (ones, ones, torch.zeros_like(out[2]), torch.zeros_like(out[3]))
+    arguments = (*upstream, D, a, b, epsilon, kappa, None, out[2], out[3], out[6], out[8], 0, 0, 500)
+    opcheck(torch.ops.wbm_ext.solve_backward.default, arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grad", ["implicit", "unrolled", "frozen"])
+def test_compiled_without_a_graph_break(grad):
+    p = random_problem("unbalanced", 8, 6, seed=0)
+
+    def loss(D, a):
+        return wbm_ext.sinkhorn(D.square(), a, epsilon=0.5, kappa=1.0, grad=grad) * 2
+
+    grads = []
+    for function in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+        D, a = p.D.clone().requires_grad_(), p.a.clone().requires_grad_()
+        value = function(D, a)
+        value.backward()
+        grads.append((value.detach(), D.grad, a.grad))
+    for x, y in zip(*grads, strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_the_module_form_copies_and_pickles():
+    loss = wbm_ext.losses.WBMLoss(against="all", epsilon=0.1)
+    for other in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert other.extra_repr() == loss.extra_repr()
+
+
+def test_grad_mode_is_left_alone():
+    D = torch.rand(4, 3, requires_grad=True)
+    with torch.no_grad():
+        value = wbm_ext.sinkhorn(D)
+        assert not torch.is_grad_enabled()
+    assert not value.requires_grad
+    with torch.inference_mode():
+        assert float(wbm_ext.sinkhorn(D)) == pytest.approx(float(value))
