@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import wbm_ext
 from wbm_ext import _core
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 import wbm_ext
 from wbm_ext import losses
 from wbm_ext.errors import UnknownNameError
@@ -64,7 +65,9 @@ def test_the_gradient_in_the_logits(masses, against):
     logits = torch.randn(10, generator=torch.Generator().manual_seed(3), dtype=torch.float64).requires_grad_()
 
     def value(z):
-        return losses.wbm(z.sigmoid(), treated, phi, masses=masses, against=against, epsilon=0.5, tol=1e-12, max_iter=9999)
+        return losses.wbm(
+            z.sigmoid(), treated, phi, masses=masses, against=against, epsilon=0.5, tol=1e-12, max_iter=9999
+        )
 
     assert torch.autograd.gradcheck(value, (logits,), atol=1e-7)
 

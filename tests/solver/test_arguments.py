@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 import wbm_ext
 from wbm_ext import Status
 from wbm_ext.errors import UnknownNameError

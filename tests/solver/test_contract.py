@@ -7,8 +7,9 @@ import warnings
 
 import pytest
 import torch
-import wbm_ext
 from problems import CASE_IDS, CASES, INF, KINDS, plain_iteration, plan_of, random_problem
+
+import wbm_ext
 from wbm_ext import ConvergenceWarning, Status
 
 EXACT = {"tol": 1e-12, "max_iter": 20_000}
@@ -100,7 +101,9 @@ def test_epsilon_and_kappa_per_problem():
 def test_the_forms_of_kappa(kappa):
     p = random_problem("unbalanced", batch=(1,), seed=2)
     expected = wbm_ext.sinkhorn(p.D, p.a, p.b, epsilon=0.5, kappa=0.7)
-    torch.testing.assert_close(wbm_ext.sinkhorn(p.D, p.a, p.b, epsilon=0.5, kappa=kappa), expected, atol=1e-8, rtol=1e-7)
+    torch.testing.assert_close(
+        wbm_ext.sinkhorn(p.D, p.a, p.b, epsilon=0.5, kappa=kappa), expected, atol=1e-8, rtol=1e-7
+    )
 
 
 @pytest.mark.parametrize(("kind", "ref"), CASES, ids=CASE_IDS)

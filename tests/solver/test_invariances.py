@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import wbm_ext
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import wbm_ext
 
 KAPPA = st.one_of(st.just(math.inf), st.floats(0.05, 50))
 OPTIONS = {"tol": 1e-11, "max_iter": 30_000}

@@ -7,9 +7,10 @@ import pickle
 
 import pytest
 import torch
-import wbm_ext
 from problems import CASE_IDS, CASES, random_problem
 from torch.library import opcheck
+
+import wbm_ext
 
 
 def _arguments(kind: str, gradient: int, requires_grad: bool):

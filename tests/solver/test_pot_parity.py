@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-import wbm_ext
 from problems import random_problem
+
+import wbm_ext
 
 ot = pytest.importorskip("ot", reason="the extra 'peers' is not installed")
 

@@ -108,8 +108,8 @@ def plot_balance(result: Mapping[str, Any]) -> Figure:
     left.set_ylabel("WBM (cost / its mean)")
     left.set_title(f"observed against unobserved, in {first['representation']}", fontsize=10)
     right.set_ylim(0, 1.12)
-    right.set_ylabel("ESS / n")
-    right.set_title("effective sample: observed (full), unobserved (pale)", fontsize=10)
+    right.set_ylabel("effective sample size / n")
+    right.set_title("left bar: observed; pale: unobserved", fontsize=10)
     for panel in (left, right):
         panel.set_xticks(range(len(systems)), list(systems))
         panel.set_xlim(-0.5, len(systems) - 0.5)
