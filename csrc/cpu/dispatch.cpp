@@ -52,6 +52,39 @@ const RowKernels<double>& row_kernels<double>() {
   return chosen().float64;
 }
 
+template <>
+const ScalingKernels<float>& scaling_kernels<float>() {
+  return chosen().scaling32;
+}
+
+template <>
+const ScalingKernels<double>& scaling_kernels<double>() {
+  return chosen().scaling64;
+}
+
+template <>
+const BuildKernel<float, float>& build_kernel<float, float>() {
+  return chosen().build32from32;
+}
+
+template <>
+const BuildKernel<float, double>& build_kernel<float, double>() {
+  return chosen().build64from32;
+}
+
+template <>
+const BuildKernel<double, float>& build_kernel<double, float>() {
+  return chosen().build32from64;
+}
+
+template <>
+const BuildKernel<double, double>& build_kernel<double, double>() {
+  return chosen().build64from64;
+}
+
+PowerKernel power_kernel() { return chosen().power; }
+ExpKernel exp_kernel() { return chosen().exp_linear; }
+
 const char* instruction_set() { return chosen().name; }
 
 }  // namespace wbm

@@ -1,10 +1,13 @@
-// Log-domain Sinkhorn for one problem after another.
+// Sinkhorn for one problem after another: stabilised scaling, with the log domain where scalings leave their range.
 #include <cmath>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "cpu/kernels.h"
 #include "cpu/parallel.h"
 #include "cpu/report.h"
+#include "cpu/scaling.h"
 #include "cpu/solver.h"
 #include "cpu/view.h"
 
@@ -26,33 +29,96 @@ class Iteration {
 
   // Runs until the residual is at most `target`, or max_iter iterations are done; may be called again with a smaller one.
   End run(double target, double* history) {
-    const bool test = options_.tol > 0.0;
     if (done_ == 0) record(history);
+    const End end = iterate(target, history);
+    if (scaled_) scaling_->read(f_, g_);
+    return end;
+  }
+
+  // From now on sums are float64: the potentials delivered missed a target that the float32 sums had met.
+  void refine() {
+    if (!precise_) {
+      scaling_.reset();
+      best_ = kInf;
+    }
+    precise_ = true;
+    scaled_ = false;
+  }
+
+  std::int64_t done() const { return done_; }
+
+ private:
+  // Iterations on the stored kernel where its scalings are in range, else in the log domain.
+  End iterate(double target, double* history) {
+    const bool test = options_.tol > 0.0, marginal = options_.criterion == Criterion::marginal;
+    const bool translates = test && options_.method == Method::accelerated;
+    const bool may_scale = marginal && !history;
     for (;;) {
       if (done_ >= options_.max_iter) return End::limit;
+      double residual = kInf;
+      if (scaled_) {
+        const Scaling::Outcome outcome = scaling_->iterate(test ? target : -1.0, translates, residual);
+        if (outcome == Scaling::Outcome::met) return End::met;
+        if (test && stagnates(residual)) {
+          if (precise_) return End::stagnated;
+          scaling_->read(f_, g_);
+          refine();
+          continue;
+        }
+        if (outcome == Scaling::Outcome::accepted) {
+          ++done_;
+          continue;
+        }
+        scaling_->read(f_, g_);
+        scaled_ = false;
+      }
       row_log_sums();
-      if (test && options_.criterion == Criterion::marginal && done_ > 0) {
+      if (test && marginal && done_ > 0) {
         // The log sums of this f update give the row sums of the previous plan: its residual costs nothing.
-        const double residual = previous_residual();
+        residual = previous_residual();
         if (residual <= target) return End::met;
-        since_best_ = residual < best_ ? 0 : since_best_ + 1;
-        best_ = std::fmin(best_, residual);
-        if (since_best_ >= 20 && best_ <= rounding_level()) return End::stagnated;
+        if (stagnates(residual)) return End::stagnated;
       }
       old_f_.assign(f_, f_ + view_.n);
       for (std::int64_t i = 0; i < view_.n; ++i) f_[i] = view_.rows.update(i, row_max_[i], row_sum_[i], view_.epsilon);
       old_g_.assign(g_, g_ + view_.m);
       update_columns();
       ++done_;
-      if (test && options_.criterion == Criterion::scaling && scalings_rest()) return End::met;
-      if (test && options_.method == Method::accelerated) translate();
+      if (test && !marginal && scalings_rest()) return End::met;
+      if (translates) translate();
       record(history);
+      if (may_scale && done_ < options_.max_iter && (done_ == 1 || calm())) absorb();
     }
   }
 
-  std::int64_t done() const { return done_; }
+  void absorb() {
+    if (!scaling_) {
+      const bool single = std::is_same_v<T, float> && !precise_ && (options_.tol == 0.0 || options_.tol >= 2e-7);
+      scaling_ = single ? make_scaling<T, float>(view_, threads_) : make_scaling<T, double>(view_, threads_);
+      if (!scaling_) return;
+    }
+    scaling_->absorb(f_, g_);
+    scaled_ = true;
+  }
 
- private:
+  // The last log-domain iteration moved no potential by more than a few epsilon.
+  bool calm() const {
+    const auto still = [&](const Side& side, const double* now, const std::vector<double>& before) {
+      bool ok = true;
+      for (std::int64_t i = 0; i < side.size; ++i)
+        if (side.active[i]) ok &= std::fabs(now[i] - before[i]) <= Scaling::kCalm * view_.epsilon;
+      return ok;
+    };
+    return still(view_.rows, f_, old_f_) && still(view_.columns, g_, old_g_);
+  }
+
+  // True when the residual has stopped falling at the rounding level of the sums or exponents.
+  bool stagnates(double residual) {
+    since_best_ = residual < best_ ? 0 : since_best_ + 1;
+    best_ = std::fmin(best_, residual);
+    return since_best_ >= 20 && (best_ <= rounding_level() || (scaled_ && !precise_ && best_ <= 1e-5));
+  }
+
   double rounding_level() const {
     double largest = view_.cost_max;
     for (std::int64_t i = 0; i < view_.n; ++i)
@@ -166,6 +232,9 @@ class Iteration {
   double translation_error_ = 0.0, best_ = kInf;
   std::int64_t done_ = 0;
   int since_best_ = 0;
+  std::unique_ptr<Scaling> scaling_;
+  bool scaled_ = false;                             // the state is scaling_'s, not f_, g_
+  bool precise_ = std::is_same_v<T, double>;        // sums in float64
 };
 
 template <typename T>
@@ -192,16 +261,24 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
   Iteration<T> iteration(view, options, threads, f, g);
   double* history = out.history ? out.history + p * (options.max_iter + 1) * (problem.n + problem.m) : nullptr;
   using End = typename Iteration<T>::End;
-  End end = End::met;
-  for (double target = options.tol; end == End::met; target *= 0.5) {
+  const bool marginal = options.criterion == Criterion::marginal;
+  End end = iteration.run(options.tol, history);
+  report(view, threads, f, g, out, p);
+  // The loop's own residual leaves out the rounding of the columns: what counts is that of the plan delivered.
+  double target = options.tol;
+  for (int round = 0; marginal && end == End::met && out.residual[p] > options.tol; ++round) {
+    if (round == 20) {
+      end = End::stagnated;
+      break;
+    }
+    iteration.refine();
+    target *= 0.5;
     end = iteration.run(target, history);
     report(view, threads, f, g, out, p);
-    // The test of the loop leaves out the rounding of the columns: what counts is the plan that is delivered.
-    if (options.criterion == Criterion::scaling || out.residual[p] <= options.tol) break;
   }
   set_gauge(view, f, g);
   out.iterations[p] = iteration.done();
-  const bool met = options.criterion == Criterion::marginal ? out.residual[p] <= options.tol : end == End::met;
+  const bool met = marginal ? out.residual[p] <= options.tol : end == End::met;
   if (!std::isfinite(out.residual[p]) || !std::isfinite(out.sharp[p])) status |= kOverflow;
   status |= met ? kConverged : end == End::stagnated ? kStagnated : kIterationLimit;
   out.status[p] = status;

@@ -11,7 +11,7 @@ struct Threads {
   int within = 1;  // rows or columns of one problem side by side
 
   Threads(std::int64_t batch, std::int64_t n, std::int64_t m, int available) {
-    constexpr std::int64_t kWorthwhile = 1 << 14;  // entries; below it a thread costs more than it saves
+    constexpr std::int64_t kWorthwhile = 1 << 16;  // entries; below it a second thread costs more than it saves
     available = std::max(available, 1);
     if (batch >= available || batch * n * m < kWorthwhile) {
       const bool worthwhile = batch > 1 && batch * n * m >= kWorthwhile / 4;

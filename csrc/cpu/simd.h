@@ -84,4 +84,60 @@ inline Vec exp(Vec x) {
   return x > splat(709.7) ? splat(kInfinity) : floored;
 }
 
+// log(x) for normal x > 0: x = 2^e y with y in [sqrt(1/2), sqrt(2)), log y = 2 atanh z, z = (y - 1) / (y + 1),
+// |z| < 0.172: eleven terms of the series leave less than 1e-18. Other x give garbage; callers check ranges.
+inline Vec log(Vec x) {
+  const Bits bits = (Bits)x - (Bits)splat(0.7071067811865476);
+  const Bits e = bits >> 52;
+  const Vec y = (Vec)((Bits)x - (e << 52));
+  const Vec z = (y - 1.0) / (y + 1.0);
+  const Vec w = z * z;
+  Vec p = splat(2.0 / 21);
+  p = p * w + 2.0 / 19;
+  p = p * w + 2.0 / 17;
+  p = p * w + 2.0 / 15;
+  p = p * w + 2.0 / 13;
+  p = p * w + 2.0 / 11;
+  p = p * w + 2.0 / 9;
+  p = p * w + 2.0 / 7;
+  p = p * w + 2.0 / 5;
+  p = p * w + 2.0 / 3;
+  p = p * w + 2.0;
+  const Vec k = __builtin_convertvector(e, Vec);
+  return p * z + k * 0.6931471805599453;
+}
+
+// The widest lanes of each type: 64 bytes of float32 or float64.
+typedef float Wide32 __attribute__((vector_size(64)));
+template <typename S>
+struct WideOf;
+template <>
+struct WideOf<float> {
+  using Type = Wide32;
+};
+template <>
+struct WideOf<double> {
+  using Type = Vec;
+};
+
+template <typename S>
+inline typename WideOf<S>::Type load_wide(const S* p) {
+  typename WideOf<S>::Type v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <typename S>
+inline void store_wide(S* p, typename WideOf<S>::Type v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+// Pairwise, in float64.
+inline double sum_wide(Wide32 v) {
+  double s[8];
+  for (int k = 0; k < 8; ++k) s[k] = static_cast<double>(v[k]) + static_cast<double>(v[k + 8]);
+  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+inline double sum_wide(Vec v) { return sum(v); }
+
 }  // namespace wbm::WBM_ISA

@@ -161,6 +161,8 @@ def test_fit_takes_arrays_or_ratings(tiny: RatingsDataset) -> None:
         ("naive", {"weight_decay": float("nan")}, "weight_decay"),
         ("naive", {"validation": "bias"}, "did you mean 'biased'"),
         ("naive", {"validation_fraction": 1.0}, "validation_fraction must be a finite number > 0 and < 1"),
+        ("naive", {"device": "cpu!"}, "device must be a torch device"),
+        ("naive", {"device": "cuda:99"}, "torch sees"),
         ("naive", {"progress": 1}, "progress must be True or False"),
         ("ips", {"floor": 0.7}, "floor must be a finite number > 0 and < 0.5 or None; got 0.7"),
         ("ips", {"propensity_loss": "nnl"}, "did you mean 'nll'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from wbm_ext import losses
 from wbm_ext.datasets import Ratings, RatingsDataset
 from wbm_ext.errors import BalanceWarning
-from wbm_ext.recommender import create
+from wbm_ext.recommender import IPS, create
 from wbm_ext.recommender.sampling import Batch, PairSpace
 from wbm_ext.training import Streams
 
@@ -189,17 +190,24 @@ def test_history_holds_terms_and_diagnostics(tiny: RatingsDataset) -> None:
     assert model.history_.column("wbm")[-1] > 0
 
 
-def test_collapsed_weights_are_warned_of_once() -> None:
-    """One item takes almost all observations, and a tiny floor lets the few others weigh without limit."""
-    rng = np.random.default_rng(0)
-    users = np.concatenate([np.arange(200), [0]])
-    items = np.concatenate([np.zeros(200, dtype=int), [1]])
-    model = create(
-        "ips", floor=1e-9, validation=None, epochs=400, learning_rate=0.2, propensity_weight_decay=0.0, random_state=0
-    )
+def test_collapsed_weights_are_warned_of_once(tiny: RatingsDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one item's propensities are a thousandth of the others', its few ratings hold all the weight."""
+
+    def skewed(self: IPS, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        return torch.where(items == 1, 5e-4, 0.5)
+
+    monkeypatch.setattr(IPS, "_propensity", skewed)
+    model = create("ips", floor=1e-6, epochs=1, random_state=0)
     with pytest.warns(BalanceWarning, match=r"ips: the weights of the treated pairs.*raise floor") as caught:
-        model.fit(Ratings(users, items, rng.integers(1, 6, 201), 200, 400))
+        model.fit(tiny.train)
     assert len([w for w in caught if w.category is BalanceWarning]) == 1
+    assert caught[0].filename == __file__
+
+
+def test_sound_weights_are_not_warned_of(tiny: RatingsDataset) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BalanceWarning)
+        create("ips", epochs=1, random_state=0).fit(tiny.train)
 
 
 def test_stage_one_recovers_true_propensities() -> None:

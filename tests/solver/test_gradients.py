@@ -14,7 +14,7 @@ from wbm_ext.solver import reference
 from wbm_ext.solver.reference_gradient import implicit_gradient
 
 REFERENCE = {"entropy": 0, "product": 1}
-TIGHT = {"tol": 1e-13, "max_iter": 50_000}
+TIGHT = {"tol": 0.0, "max_iter": 800}  # far beyond convergence, and smooth in the inputs for finite differences
 OUTPUTS = ("sharp", "regularized", "f", "g", "plan")
 
 
@@ -144,7 +144,7 @@ def test_envelope_in_the_masses_is_the_centred_potential():
     for mass, potential in ((a, result.f), (b, result.g)):
         centred = potential - (mass * potential).sum() / mass.sum()
         torch.testing.assert_close(mass.grad, centred.detach(), atol=1e-10, rtol=0)
-        assert abs(float((mass * mass.grad).sum())) < 1e-12
+        assert abs(float((mass.detach() * mass.grad).sum())) < 1e-12
 
 
 @pytest.mark.parametrize("cost", ["sharp", "regularized"])
@@ -157,8 +157,6 @@ def test_one_sided_derivative_at_a_zero_mass(kind, ref, grad, cost):
     if p.both_hard:
         p.b *= p.a.sum() / p.b.sum()
     options = {"epsilon": 0.5, "kappa": p.kappa, "reference": ref, "cost": cost, "grad": grad, **TIGHT}
-    if grad == "unrolled":
-        options |= {"tol": 1e-13, "max_iter": 3000}
     a, b = p.a.clone().requires_grad_(), p.b.clone().requires_grad_()
     value = wbm_ext.sinkhorn(p.D, a, b, **options)
     value.backward()
@@ -227,7 +225,7 @@ def test_forbidden_and_masked_pairs_get_no_gradient():
     (result.cost + result.plan.square().sum() + result.f.sum()).backward()
     assert torch.isfinite(D.grad).all()
     assert float(D.grad[0, 1]) == float(D.grad[2, 3]) == 0.0
-    assert float(result.plan[0, 1]) == float(result.plan[2, 3]) == 0.0
+    assert float(result.plan[0, 1].detach()) == float(result.plan[2, 3].detach()) == 0.0
 
 
 def test_the_gradient_of_broadcast_inputs_is_summed():

@@ -48,5 +48,5 @@ def test_initialisation_has_the_stated_distribution_and_leaves_the_global_genera
     initialise_linear(layer, torch.Generator().manual_seed(1))
     assert torch.equal(before, torch.get_rng_state())
     assert float(table.std()) == pytest.approx(0.1, rel=0.02)
-    assert float(layer.weight.abs().max()) <= 0.25
-    assert float(layer.weight.std()) == pytest.approx(0.25 / 3**0.5, rel=0.02)
+    assert layer.weight.abs().max().item() <= 0.25
+    assert layer.weight.std().item() == pytest.approx(0.25 / 3**0.5, rel=0.02)

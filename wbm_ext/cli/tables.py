@@ -43,7 +43,7 @@ def balance_table(result: Mapping[str, Any]) -> Table:
         ),
     )
     table.add_column("system", no_wrap=True)
-    heads = ("WBM\nbefore", "\nafter", "SMD\nbefore", "\nafter", "ESS\nobs.", "\nunobs.", "clipped", "largest\nweight")
+    heads = ("WBM\nbefore", "\nafter", "SMD\nbefore", "\nafter", "ESS\nobs.", "\nunobs.", "clipped", "max\nweight")
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for name, system in result["systems"].items():

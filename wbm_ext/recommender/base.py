@@ -17,7 +17,7 @@ from wbm_ext.errors import check_name
 from wbm_ext.metrics import auc
 from wbm_ext.recommender.arguments import as_ratings, check_both_classes, check_ids, check_pairs, positives
 from wbm_ext.recommender.networks import MatrixFactorization
-from wbm_ext.recommender.parameters import check_flag, check_integer, check_number
+from wbm_ext.recommender.parameters import check_device, check_flag, check_integer, check_number
 from wbm_ext.recommender.sampling import Batch, ObservedBatches, PairSpace
 from wbm_ext.recommender.validation import log_loss, validation_pairs
 from wbm_ext.training import Streams, train
@@ -37,7 +37,9 @@ class Recommender(BaseEstimator):
     embedding_dim : int
         Size k of the user and item embeddings.
     learning_rate, weight_decay : float
-        Of Adam. Weight decay acts on all parameters, also on embeddings that are not in the batch.
+        Of Adam. Weight decay acts on all parameters, also on embeddings that are not in the batch. The default has
+        the lowest log loss on held-out biased pairs of Coat for naive and ips, and is within noise of it for
+        ips-wbm; from 7e-4 on all embeddings vanish and only the biases are left.
     batch_size : int
         Observed pairs a step (uniform sampling: pairs of D a step).
     epochs : int
@@ -106,6 +108,7 @@ class Recommender(BaseEstimator):
         check_number("threshold", self.threshold)
         check_flag("progress", self.progress)
         check_name("dtype", self.dtype, ["float32", "float64"])
+        check_device(self.device)
 
     def _network(self, space: PairSpace, generator: torch.Generator, **options: Any) -> nn.Module:
         return MatrixFactorization(space.n_users, space.n_items, self.embedding_dim, generator=generator, **options)
@@ -128,7 +131,7 @@ class Recommender(BaseEstimator):
 
     def _propensity(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Return P(observed); here the constant |O| / |D|."""
-        return torch.full(users.shape, self.density_, dtype=torch.get_default_dtype())
+        return torch.full(users.shape, self.density_, dtype=getattr(torch, self.dtype), device=users.device)
 
     # ------------------------------------------------------------------ fit
 

@@ -54,7 +54,10 @@ class IPSWBM(WeightedRecommender):
         the batch looks like D.
     sampling : {"stratified", "uniform"}
         "stratified": ``batch_size`` observed pairs (each once an epoch) and ``untreated_ratio`` times as many
-        unobserved ones, weighted back to D. "uniform": ``batch_size`` pairs of D.
+        unobserved ones, weighted back to D. "uniform": ``batch_size`` pairs of D, of which |O| / |D| are observed on
+        average. On held-out biased pairs of Coat the two end within .005 of each other in log loss (sd .01 over
+        seeds); stratified takes a quarter of the time, keeps both groups of WBM large whatever the density, and
+        shares the order of observed batches with the other systems.
     untreated_ratio : float
         Unobserved pairs for each observed one in a stratified batch.
     epsilon : float or None

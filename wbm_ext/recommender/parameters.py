@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 
+import torch
+
 
 def check_integer(argument: str, value: object, *, least: int = 1) -> None:
     """Raise unless ``value`` is an integer of at least ``least``."""
@@ -42,3 +44,13 @@ def check_flag(argument: str, value: object) -> None:
     """Raise unless ``value`` is True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{argument} must be True or False; got {value!r}")
+
+
+def check_device(value: object) -> None:
+    """Raise unless ``value`` names a device that torch can use here, e.g. "cpu" or "cuda:0"."""
+    try:
+        device = torch.device(value)  # type: ignore[arg-type]
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda'; got {value!r}") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={value!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")

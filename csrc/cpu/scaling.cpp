@@ -1,0 +1,249 @@
+#include "cpu/scaling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+#include <vector>
+
+#include "cpu/kernels.h"
+
+namespace wbm {
+namespace {
+
+constexpr std::int64_t kChunk = 128;  // rows with one running sum K'u: the unit of work of a thread, whatever their number
+constexpr std::int64_t kLargest = std::int64_t(1) << 31;  // bytes of K
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+
+// 64-byte aligned and not initialised.
+template <typename S>
+std::unique_ptr<S[], Free> aligned(std::int64_t count) {
+  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(S) + 63) / 64 * 64;
+  void* p = std::aligned_alloc(64, std::max<std::size_t>(bytes, 64));
+  if (!p) throw std::bad_alloc();
+  return std::unique_ptr<S[], Free>(static_cast<S*>(p));
+}
+
+// One side's scalings and constants, over its active entries only.
+struct Part {
+  const Side& side;
+  std::vector<std::int64_t> index;  // active entries
+  std::vector<double> mass, log_mass, base, alpha, log_u, u, next_log, next, target;
+  double target_sum = 0.0;
+
+  explicit Part(const Side& side_) : side(side_) {
+    for (std::int64_t i = 0; i < side.size; ++i)
+      if (side.active[i]) index.push_back(i);
+    const std::size_t n = index.size();
+    for (auto* values : {&mass, &log_mass, &base, &alpha, &log_u, &u, &next_log, &next, &target}) values->resize(n);
+    for (std::size_t k = 0; k < n; ++k) mass[k] = side.mass[index[k]], log_mass[k] = side.log_mass[index[k]];
+  }
+
+  std::int64_t size() const { return static_cast<std::int64_t>(index.size()); }
+
+  void absorb(const double* potential, double epsilon) {
+    for (std::int64_t k = 0; k < size(); ++k) {
+      base[k] = potential[index[k]] / epsilon - log_mass[k];
+      alpha[k] = side.strength / epsilon * log_mass[k] - (1.0 - side.ratio) * base[k];
+    }
+    log_u = log_mass;
+    u = mass;
+    set_target();
+  }
+
+  // next = u of the sums s, for entries [begin, end)
+  void update(const double* s, std::int64_t begin, std::int64_t end) {
+    if (side.hard)
+      for (std::int64_t k = begin; k < end; ++k) next[k] = mass[k] / s[k - begin];
+    else
+      power_kernel()(alpha.data() + begin, side.ratio, s, next_log.data() + begin, next.data() + begin, end - begin);
+  }
+
+  bool safe(double limit) const {
+    bool ok = true;
+    for (std::int64_t k = 0; k < size(); ++k) ok &= next[k] <= limit * mass[k] && next[k] * limit >= mass[k];
+    return ok;
+  }
+
+  void accept() {
+    std::swap(u, next);
+    std::swap(log_u, next_log);
+    set_target();
+  }
+
+  // r* = a (hard) or a exp(-f/kappa) = exp(alpha / ratio + (1 - 1/ratio) log u) (soft)
+  void set_target() {
+    if (side.hard) {
+      target_sum = side.total;
+      return;
+    }
+    exp_kernel()(alpha.data(), 1.0 / side.ratio, log_u.data(), 1.0 - 1.0 / side.ratio, target.data(), size());
+    target_sum = 0.0;
+    for (const double x : target) target_sum += x;
+  }
+
+  const double* targets() const { return side.hard ? mass.data() : target.data(); }
+
+  // potential += t: u and, where soft, the targets follow
+  void shift(double t, double epsilon) {
+    const double factor = std::exp(t / epsilon);
+    for (double& x : u) x *= factor;
+    if (side.hard) return;
+    for (double& x : log_u) x += t / epsilon;
+    const double relaxed = std::exp(-t / side.kappa);
+    for (double& x : target) x *= relaxed;
+    target_sum *= relaxed;
+  }
+
+  void read(double* potential, double epsilon) const {
+    for (std::int64_t k = 0; k < size(); ++k)
+      potential[index[k]] = epsilon * (base[k] + (side.hard ? std::log(u[k]) : log_u[k]));
+  }
+};
+
+template <typename T, typename S>
+class StoredScaling final : public Scaling {
+ public:
+  StoredScaling(const View<T>& view, int threads)
+      : view_(view), kernels_(scaling_kernels<S>()), threads_(threads), rows_(view.rows), columns_(view.columns),
+        padded_((columns_.size() + kPadding - 1) / kPadding * kPadding), stride_(row_stride(padded_)),
+        chunks_((rows_.size() + kChunk - 1) / kChunk), k_(aligned<S>(rows_.size() * stride_)), v_(aligned<S>(padded_)),
+        partial_(aligned<S>(chunks_ * padded_)), sums_(rows_.size()), column_sums_(columns_.size()) {}
+
+  void absorb(const double* f, const double* g) override {
+    rows_.absorb(f, view_.epsilon);
+    columns_.absorb(g, view_.epsilon);
+    slack_ = 0.0;
+    // column j of D has the exponent base_j, -inf where it carries nothing
+    std::vector<double> column(view_.m, -kInf);
+    for (std::int64_t k = 0; k < columns_.size(); ++k) column[columns_.index[k]] = columns_.base[k];
+    const auto build = build_kernel<T, S>().build;
+    const bool whole = columns_.size() == view_.m;
+#pragma omp parallel num_threads(threads_) if (threads_ > 1)
+    {
+      std::vector<S> row(whole ? 0 : view_.m + kPadding);
+#pragma omp for schedule(static)
+      for (std::int64_t r = 0; r < rows_.size(); ++r) {
+        const std::int64_t i = rows_.index[r];
+        S* out = k_.get() + r * stride_;
+        if (whole) {
+          build(view_.row(i), view_.mask_row(i), rows_.base[r], column.data(), view_.inverse_epsilon, out, view_.m, padded_);
+        } else {
+          build(view_.row(i), view_.mask_row(i), rows_.base[r], column.data(), view_.inverse_epsilon, row.data(), view_.m,
+                view_.m);
+          for (std::int64_t k = 0; k < columns_.size(); ++k) out[k] = row[columns_.index[k]];
+          std::fill(out + columns_.size(), out + padded_, S(0));
+        }
+      }
+    }
+    write_v();
+  }
+
+  Outcome iterate(double target, bool translate, double& residual) override {
+    sweep();
+    residual = previous_residual();
+    if (residual <= target) return Outcome::met;
+    columns_.update(column_sums_.data(), 0, columns_.size());
+    constexpr double kLimit = sizeof(S) == 4 ? 1e10 : 1e90;
+    if (!rows_.safe(kLimit) || !columns_.safe(kLimit)) return Outcome::rejected;
+    rows_.accept();
+    columns_.accept();
+    slack_ = 0.0;
+    if (translate) shift();
+    write_v();
+    return Outcome::accepted;
+  }
+
+  void read(double* f, double* g) const override {
+    rows_.read(f, view_.epsilon);
+    columns_.read(g, view_.epsilon);
+  }
+
+ private:
+  // Rows a multiple of 4 KiB apart would share the cache's sets.
+  static std::int64_t row_stride(std::int64_t padded) {
+    return padded * static_cast<std::int64_t>(sizeof(S)) % 1024 == 0 ? padded + kPadding : padded;
+  }
+
+  // s = K v and next u, block by block, and t = K'u of them: one read of K.
+  void sweep() {
+#pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
+    for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
+      S* total = partial_.get() + chunk * padded_;
+      std::fill(total, total + padded_, S(0));
+      const std::int64_t end = std::min((chunk + 1) * kChunk, rows_.size());
+      for (std::int64_t r = chunk * kChunk; r < end; r += kernels_.block_rows) {
+        const int count = static_cast<int>(std::min<std::int64_t>(kernels_.block_rows, end - r));
+        const S* block = k_.get() + r * stride_;
+        kernels_.dots(block, stride_, count, v_.get(), padded_, sums_.data() + r);
+        rows_.update(sums_.data() + r, r, r + count);
+        S u[16];
+        for (int c = 0; c < count; ++c) u[c] = static_cast<S>(rows_.next[r + c]);
+        kernels_.accumulate(block, stride_, count, u, total, padded_);
+      }
+    }
+    for (std::int64_t j = 0; j < columns_.size(); ++j) column_sums_[j] = partial_[j];
+    for (std::int64_t chunk = 1; chunk < chunks_; ++chunk)
+      for (std::int64_t j = 0; j < columns_.size(); ++j) column_sums_[j] += partial_[chunk * padded_ + j];
+  }
+
+  // The sums s hold the row sums of the plan before this iteration, r = u s; its columns are exact but for slack_.
+  double previous_residual() const {
+    const double* target = rows_.targets();
+    double error = 0.0, mass = 0.0;
+    for (std::int64_t r = 0; r < rows_.size(); ++r) {
+      const double x = rows_.u[r] * sums_[r];
+      error += std::fabs(x - target[r]);
+      mass += x;
+    }
+    error += mass * slack_;
+    const double scale = std::fmax(mass, 0.5 * (view_.rows.total + view_.columns.total));
+    return scale > 0.0 ? error / scale : 0.0;
+  }
+
+  // t = kappa1 kappa2 / (kappa1 + kappa2) log(sum r* / sum c*), f += t, g -= t: the dual optimum along that line.
+  void shift() {
+    const Side &rows = view_.rows, &columns = view_.columns;
+    if (rows.hard && columns.hard) return;
+    const double strength = rows.hard      ? columns.kappa
+                            : columns.hard ? rows.kappa
+                                           : rows.kappa * columns.kappa / (rows.kappa + columns.kappa);
+    const double t = strength * std::log(rows_.target_sum / columns_.target_sum);
+    if (!(std::fabs(t) < 20.0 * view_.epsilon)) return;
+    rows_.shift(t, view_.epsilon);
+    columns_.shift(-t, view_.epsilon);
+    slack_ = columns.hard ? 0.0 : std::fabs(1.0 - std::exp(t / columns.kappa));
+  }
+
+  void write_v() {
+    for (std::int64_t j = 0; j < columns_.size(); ++j) v_[j] = static_cast<S>(columns_.u[j]);
+    std::fill(v_.get() + columns_.size(), v_.get() + padded_, S(0));
+  }
+
+  const View<T>& view_;
+  const ScalingKernels<S>& kernels_;
+  const int threads_;
+  Part rows_, columns_;
+  const std::int64_t padded_, stride_, chunks_;
+  std::unique_ptr<S[], Free> k_, v_, partial_;
+  std::vector<double> sums_, column_sums_;
+  double slack_ = 0.0;  // relative error of the columns that the translation left
+};
+
+}  // namespace
+
+template <typename T, typename S>
+std::unique_ptr<Scaling> make_scaling(const View<T>& view, int threads) {
+  if (view.n * view.m * static_cast<std::int64_t>(sizeof(S)) > kLargest) return nullptr;
+  return std::make_unique<StoredScaling<T, S>>(view, threads);
+}
+
+template std::unique_ptr<Scaling> make_scaling<float, float>(const View<float>&, int);
+template std::unique_ptr<Scaling> make_scaling<float, double>(const View<float>&, int);
+template std::unique_ptr<Scaling> make_scaling<double, float>(const View<double>&, int);
+template std::unique_ptr<Scaling> make_scaling<double, double>(const View<double>&, int);
+
+}  // namespace wbm

@@ -1,0 +1,44 @@
+// Stabilised scaling: the iterations of Sinkhorn on a stored kernel matrix, multiply-adds instead of exponentials.
+//
+// Absorbed potentials f^, g^ make K_ij = exp((f^_i + g^_j - D_ij) / eps) / (a_i b_j), whose entries lie near 1 where the
+// plan does. With f = f^ + eps (log u - log a), g = g^ + eps (log v - log b) one iteration is
+//
+//     s = K v,   log u = alpha - ratio1 log s,   alpha = (s1/eps) log a - (1 - ratio1) (f^/eps - log a)     (u = a/s if hard)
+//     t = K'u,   the same for v,
+//
+// and reads K once: a block of rows is dotted with v, gives its u, and is added to K'u while it is in the cache.
+// When u / a or v / b leaves [1/L, L], entries of K that flushed to zero could matter: the caller then goes on in the
+// log domain from the last good potentials and absorbs them anew.
+#pragma once
+
+#include <memory>
+
+#include "cpu/view.h"
+
+namespace wbm {
+
+class Scaling {
+ public:
+  enum class Outcome { accepted, met, rejected };
+
+  virtual ~Scaling() = default;
+
+  // Starts from these potentials: builds K (one exponential per entry) and sets u = a, v = b.
+  virtual void absorb(const double* f, const double* g) = 0;
+
+  // One iteration. `residual` becomes that of the plan before it; at or below `target` nothing is changed (met).
+  // `translate`: follow it by the translation of the potentials that is optimal along its line.
+  virtual Outcome iterate(double target, bool translate, double& residual) = 0;
+
+  // The potentials of the last accepted iteration.
+  virtual void read(double* f, double* g) const = 0;
+
+  // Largest |change of f or g| / eps for which a new K is worth its exponentials.
+  static constexpr double kCalm = 8.0;
+};
+
+// S = float: half the bytes, sums good to about 1e-7. nullptr where the matrix is too large to be stored twice.
+template <typename T, typename S>
+std::unique_ptr<Scaling> make_scaling(const View<T>& view, int threads);
+
+}  // namespace wbm
