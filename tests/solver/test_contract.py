@@ -7,9 +7,9 @@ import warnings
 
 import pytest
 import torch
-from problems import CASE_IDS, CASES, INF, KINDS, plain_iteration, plan_of, random_problem
 
 import wbm_ext
+from problems import CASE_IDS, CASES, INF, KINDS, plain_iteration, plan_of, random_problem
 from wbm_ext import ConvergenceWarning, Status
 
 EXACT = {"tol": 1e-12, "max_iter": 20_000}

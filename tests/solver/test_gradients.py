@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from problems import CASE_IDS, CASES, Problem, random_problem
 from torch.autograd import gradcheck, gradgradcheck
 
 import wbm_ext
+from problems import CASE_IDS, CASES, Problem, random_problem
 from wbm_ext.solver import reference
 from wbm_ext.solver.reference_gradient import implicit_gradient
 

@@ -7,10 +7,10 @@ import pickle
 
 import pytest
 import torch
-from problems import CASE_IDS, CASES, random_problem
 from torch.library import opcheck
 
 import wbm_ext
+from problems import CASE_IDS, CASES, random_problem
 
 
 def _arguments(kind: str, gradient: int, requires_grad: bool):

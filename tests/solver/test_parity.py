@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from problems import CASE_IDS, CASES, KINDS, plain_iteration, plan_of, random_problem
 
 import wbm_ext
+from problems import CASE_IDS, CASES, KINDS, plain_iteration, plan_of, random_problem
 from wbm_ext.solver import reference
 
 REFERENCE = {"entropy": 0, "product": 1}

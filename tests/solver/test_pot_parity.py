@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from problems import random_problem
 
 import wbm_ext
+from problems import random_problem
 
 ot = pytest.importorskip("ot", reason="the extra 'peers' is not installed")
 
