@@ -72,7 +72,8 @@ struct Solution {
   double* residual = nullptr;         // (batch) (|P1 - r*|_1 + |P'1 - c*|_1) / max(mass, (sum a + sum b)/2)
   std::int64_t* iterations = nullptr; // (batch)
   std::int32_t* status = nullptr;     // (batch)
-  double* history = nullptr;          // (batch, max_iter + 1, n + m) f, g after every iteration (0: the start), or nullptr
+  double* history = nullptr;          // (batch, max_iter + 1, n + m) f, g after every iteration (0: the start), or nullptr;
+                                      // recording keeps the iterations in the log domain
 };
 
 // A loss L(sharp, regularized, f, g): upstream gradients in, gradients in D, a and b out.
