@@ -7,21 +7,30 @@
 
 namespace wbm {
 
-namespace baseline {
-extern const Kernels kernels;
-}
+#define WBM_DECLARE(isa)                        \
+  namespace isa {                               \
+  extern const LogKernels log_kernels;          \
+  extern const ScalingTable scaling_kernels;    \
+  extern const FactorKernels factor_kernels;    \
+  }
+WBM_DECLARE(baseline)
 #ifdef WBM_X86
-namespace avx2 {
-extern const Kernels kernels;
-}
-namespace avx512 {
-extern const Kernels kernels;
-}
+WBM_DECLARE(avx2)
+WBM_DECLARE(avx512)
 #endif
 
 namespace {
 
-const Kernels& choose() {
+struct Tables {
+  const LogKernels& log;
+  const ScalingTable& scaling;
+  const FactorKernels& factor;
+  const char* name;
+};
+
+#define WBM_TABLES(isa) Tables{isa::log_kernels, isa::scaling_kernels, isa::factor_kernels, #isa}
+
+Tables choose() {
 #ifdef WBM_X86
   const char* text = std::getenv("WBM_MAX_ISA");
   const std::string limit = text ? text : "avx512";
@@ -29,62 +38,53 @@ const Kernels& choose() {
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-  if (has_avx512 && limit == "avx512") return avx512::kernels;
-  if (has_avx2 && limit != "baseline") return avx2::kernels;
+  if (has_avx512 && limit == "avx512") return WBM_TABLES(avx512);
+  if (has_avx2 && limit != "baseline") return WBM_TABLES(avx2);
 #endif
-  return baseline::kernels;
+  return WBM_TABLES(baseline);
 }
 
-const Kernels& chosen() {
-  static const Kernels& kernels = choose();
-  return kernels;
+const Tables& chosen() {
+  static const Tables tables = choose();
+  return tables;
 }
 
 }  // namespace
 
 template <>
 const RowKernels<float>& row_kernels<float>() {
-  return chosen().float32;
+  return chosen().log.float32;
 }
-
 template <>
 const RowKernels<double>& row_kernels<double>() {
-  return chosen().float64;
+  return chosen().log.float64;
 }
-
 template <>
 const ScalingKernels<float>& scaling_kernels<float>() {
-  return chosen().scaling32;
+  return chosen().scaling.float32;
 }
-
 template <>
 const ScalingKernels<double>& scaling_kernels<double>() {
-  return chosen().scaling64;
+  return chosen().scaling.float64;
 }
-
 template <>
 const BuildKernel<float, float>& build_kernel<float, float>() {
-  return chosen().build32from32;
+  return chosen().scaling.build32from32;
 }
-
 template <>
 const BuildKernel<float, double>& build_kernel<float, double>() {
-  return chosen().build64from32;
+  return chosen().scaling.build64from32;
 }
-
 template <>
 const BuildKernel<double, float>& build_kernel<double, float>() {
-  return chosen().build32from64;
+  return chosen().scaling.build32from64;
 }
-
 template <>
 const BuildKernel<double, double>& build_kernel<double, double>() {
-  return chosen().build64from64;
+  return chosen().scaling.build64from64;
 }
-
-PowerKernel power_kernel() { return chosen().power; }
-ExpKernel exp_kernel() { return chosen().exp_linear; }
-
+const VectorKernels& vector_kernels() { return chosen().scaling.vectors; }
+const FactorKernels& factor_kernels() { return chosen().factor; }
 const char* instruction_set() { return chosen().name; }
 
 }  // namespace wbm

@@ -53,6 +53,7 @@ class Iteration {
     const bool test = options_.tol > 0.0, marginal = options_.criterion == Criterion::marginal;
     const bool translates = test && options_.method == Method::accelerated;
     const bool may_scale = marginal && !history;
+    if (done_ == 0 && may_scale && !options_.init_g && options_.max_iter > 1) start_cold();
     for (;;) {
       if (done_ >= options_.max_iter) return End::limit;
       double residual = kInf;
@@ -69,7 +70,7 @@ class Iteration {
           ++done_;
           continue;
         }
-        scaling_->read(f_, g_);
+        if (done_ > 0) scaling_->read(f_, g_);  // else g is still 0
         scaled_ = false;
       }
       row_log_sums();
@@ -91,14 +92,23 @@ class Iteration {
     }
   }
 
+  bool has_scaling() {
+    if (scaling_) return true;
+    const bool single = std::is_same_v<T, float> && !precise_ && (options_.tol == 0.0 || options_.tol >= 2e-7);
+    scaling_ = single ? make_scaling<T, float>(view_, threads_) : make_scaling<T, double>(view_, threads_);
+    return scaling_ != nullptr;
+  }
+
   void absorb() {
-    if (!scaling_) {
-      const bool single = std::is_same_v<T, float> && !precise_ && (options_.tol == 0.0 || options_.tol >= 2e-7);
-      scaling_ = single ? make_scaling<T, float>(view_, threads_) : make_scaling<T, double>(view_, threads_);
-      if (!scaling_) return;
-    }
+    if (!has_scaling()) return;
     scaling_->absorb(f_, g_);
     scaled_ = true;
+  }
+
+  void start_cold() {
+    for (std::int64_t i = 0; i < view_.n; ++i)  // the scaling knows the active rows only
+      if (!view_.rows.active[i]) f_[i] = view_.rows.update(i, 0.0, 1.0, view_.epsilon);
+    scaled_ = has_scaling() && scaling_->absorb_cold();
   }
 
   // The last log-domain iteration moved no potential by more than a few epsilon.

@@ -1,12 +1,16 @@
-// The inner loops over the matrix, compiled once per instruction set and chosen at run time (dispatch.cpp).
+// The inner loops over matrices and vectors, compiled once per instruction set and chosen at run time (dispatch.cpp).
 //
-// Every loop works on one row of D (unit stride) and, for columns, on a range [begin, end) of it, so that threads
-// share a problem by rows or by columns. `mask` may be null. All sums are float64 in a fixed order.
+// The files kernels_*.cpp hold nothing but loops over plain pointers: no library template may be instantiated with a wide
+// instruction set, for the linker could then take that copy for all. All sums are in a fixed order.
 #pragma once
 
 #include <cstdint>
 
 namespace wbm {
+
+// --- log domain (kernels_log.cpp) ------------------------------------------------------------------------------------
+// Every loop works on one row of D (unit stride) and, for columns, on a range [begin, end) of it, so that threads share a
+// problem by rows or by columns. `mask` may be null.
 
 // log sum_j exp(x_j / eps) = max / eps + log(sum), with x_j = g_j - D_ij; max = -inf when nothing is admissible.
 struct LogSum {
@@ -23,22 +27,38 @@ struct RowKernels {
   void (*column_sum)(const T* cost, const std::uint8_t* mask, double f, const double* max, double* sum,
                      double inverse_epsilon, std::int64_t begin, std::int64_t end);
 
+  // max_j (g_j - D_ij), -inf when nothing is admissible
+  double (*row_max)(const T* cost, const std::uint8_t* mask, const double* g, std::int64_t m);
+
+  // with p_j = exp((f + g_j - D_j) / eps): sum += sum_j p_j, value += sum_j p_j D_j, column_j += p_j
+  void (*add_plan)(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon,
+                   std::int64_t m, double* column, double* sum, double* value);
+
   // p_j = exp((f + g_j - D_j) / eps) for j in [begin, end)
   void (*plan)(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon, double* p,
                std::int64_t begin, std::int64_t end);
 };
 
-// Stabilised scaling: K = exp((f + g - D) / eps) / (a b') is stored (rows padded to kPadding entries with zeros) and only
-// read. All loops take up to block_rows rows at once.
+struct LogKernels {
+  RowKernels<float> float32;
+  RowKernels<double> float64;
+};
+
+// --- stabilised scaling (kernels_scaling.cpp) -------------------------------------------------------------------------
+// K = exp((f + g - D) / eps) / (a b') is stored, its rows padded with zeros to a multiple of kPadding, and only read.
 inline constexpr std::int64_t kPadding = 16;
 
 template <typename S>
 struct ScalingKernels {
-  int block_rows;
-  // sums_r = sum_j K_rj v_j
+  // Rows that the loops below take at once: 2, 4 or 8.
+  int (*block_rows)(std::int64_t row_bytes);
+  // sums_r = sum_j K_rj v_j, rows <= 8
   void (*dots)(const S* k, std::int64_t stride, int rows, const S* v, std::int64_t padded, double* sums);
   // out_j += sum_r u_r K_rj
   void (*accumulate)(const S* k, std::int64_t stride, int rows, const S* u, S* out, std::int64_t padded);
+  // dots of the block `next` and accumulate of the block `current` in one loop, rows = block_rows for both
+  void (*fused)(const S* next, const S* current, std::int64_t stride, int rows, const S* v, const S* u, S* out,
+                std::int64_t padded, double* sums);
 };
 
 template <typename T, typename S>
@@ -48,35 +68,53 @@ struct BuildKernel {
                 std::int64_t m, std::int64_t padded);
 };
 
-// Of n entries: log_u = alpha - ratio log s, u = exp(log_u).
-using PowerKernel = void (*)(const double* alpha, double ratio, const double* s, double* log_u, double* u, std::int64_t n);
+// Loops over the n entries of one side.
+struct VectorKernels {
+  void (*divide)(const double* x, const double* y, double* out, std::int64_t n);
+  // error = sum |u s - target|, mass = sum u s
+  void (*row_error)(const double* u, const double* s, const double* target, std::int64_t n, double* error, double* mass);
+  // 1 when mass / limit <= x <= limit mass for all entries
+  int (*within)(const double* x, const double* mass, double limit, std::int64_t n);
+  double (*total)(const double* x, std::int64_t n);
+  // log_u = alpha - ratio log s, u = exp(log_u)
+  void (*power)(const double* alpha, double ratio, const double* s, double* log_u, double* u, std::int64_t n);
+  // out = exp(p x + q y)
+  void (*exp_linear)(const double* x, double p, const double* y, double q, double* out, std::int64_t n);
+  void (*logarithm)(const double* x, double* out, std::int64_t n);
+};
 
-// Of n entries: out = exp(p x + q y).
-using ExpKernel = void (*)(const double* x, double p, const double* y, double q, double* out, std::int64_t n);
-
-struct Kernels {
-  RowKernels<float> float32;
-  RowKernels<double> float64;
-  ScalingKernels<float> scaling32;
-  ScalingKernels<double> scaling64;
+struct ScalingTable {
+  ScalingKernels<float> float32;
+  ScalingKernels<double> float64;
   BuildKernel<float, float> build32from32;
   BuildKernel<float, double> build64from32;
   BuildKernel<double, float> build32from64;
   BuildKernel<double, double> build64from64;
-  PowerKernel power;
-  ExpKernel exp_linear;
-  const char* name;  // instruction set
+  VectorKernels vectors;
 };
 
-// For the machine the code runs on.
+// --- a factor of an M-matrix (kernels_factor.cpp) -----------------------------------------------------------------------
+// Upper triangles, float32, row stride `stride` (a multiple of 32, at least `size`, itself a multiple of 32).
+struct FactorKernels {
+  // m_jl += sum_i b_ij b_il for l >= j (tiles on the diagonal whole), b is rows x size
+  void (*add_gram)(const float* b, std::int64_t b_stride, std::int64_t rows, float* m, std::int64_t stride,
+                   std::int64_t size);
+  // In place: m holds minus the off-diagonal entries (>= 0), excess the row sums (>= 0); afterwards L above the diagonal
+  // and the pivots. panel: 64 x stride of scratch.
+  void (*factor)(float* m, std::int64_t stride, std::int64_t size, double* excess, double* pivot, float* panel);
+  // x = (L D L')^-1 b
+  void (*solve)(const float* m, std::int64_t stride, std::int64_t size, const double* pivot, const double* b, double* x);
+};
+
+// --- the tables of the machine the code runs on ----------------------------------------------------------------------------
 template <typename T>
 const RowKernels<T>& row_kernels();
 template <typename S>
 const ScalingKernels<S>& scaling_kernels();
 template <typename T, typename S>
 const BuildKernel<T, S>& build_kernel();
-PowerKernel power_kernel();
-ExpKernel exp_kernel();
+const VectorKernels& vector_kernels();
+const FactorKernels& factor_kernels();
 const char* instruction_set();
 
 }  // namespace wbm

@@ -38,32 +38,18 @@ template <typename T>
 void report(const View<T>& view, int threads, const double* f, const double* g, const Solution& out,
             std::int64_t p) {
   const std::int64_t n = view.n, m = view.m;
-  std::vector<double> row_sum(n), row_cost(n), column_sum(m, 0.0);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    std::vector<double> plan(m);
-#pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < n; ++i) {
-      plan_row(view, i, f, g, plan.data(), 0, m);
-      const T* cost = view.row(i);
-      double r = 0.0, c = 0.0;
-      for (std::int64_t j = 0; j < m; ++j) {
-        r += plan[j];
-        c += plan[j] > 0.0 ? plan[j] * static_cast<double>(cost[j]) : 0.0;
-      }
-      row_sum[i] = r;
-      row_cost[i] = c;
-    }
-    // Columns in blocks, rows in order: the sums do not depend on the number of threads.
-#pragma omp for schedule(static)
-    for (std::int64_t begin = 0; begin < m; begin += 64) {
-      const std::int64_t end = std::min<std::int64_t>(begin + 64, m);
-      for (std::int64_t i = 0; i < n; ++i) {
-        plan_row(view, i, f, g, plan.data(), begin, end);
-        for (std::int64_t j = begin; j < end; ++j) column_sum[j] += plan[j];
-      }
-    }
-  }
+  // Chunks of rows with their own column sums, added in order: the result does not depend on the number of threads.
+  constexpr std::int64_t kChunk = 256;
+  const std::int64_t chunks = (n + kChunk - 1) / kChunk;
+  std::vector<double> row_sum(n, 0.0), row_cost(n, 0.0), partial(chunks * m, 0.0), column_sum(m, 0.0);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
+    for (std::int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, n); ++i)
+      if (view.rows.active[i])  // a row that can carry nothing has no plan
+        row_kernels<T>().add_plan(view.row(i), view.mask_row(i), f[i], g, view.inverse_epsilon, m, &partial[chunk * m],
+                                  &row_sum[i], &row_cost[i]);
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
+    for (std::int64_t j = 0; j < m; ++j) column_sum[j] += partial[chunk * m + j];
   double mass = 0.0, sharp = 0.0;
   for (std::int64_t i = 0; i < n; ++i) mass += row_sum[i], sharp += row_cost[i];
 

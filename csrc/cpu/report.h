@@ -5,7 +5,7 @@
 
 namespace wbm {
 
-// Fills sharp, regularized, mass and residual of problem p from the plan that (f, g) define. Two reads of D.
+// Fills sharp, regularized, mass and residual of problem p from the plan that (f, g) define. One read of D.
 template <typename T>
 void report(const View<T>& view, int threads, const double* f, const double* g, const Solution& out, std::int64_t p);
 

@@ -1,5 +1,9 @@
 #include "cpu/scaling.h"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -18,12 +22,19 @@ struct Free {
   void operator()(void* p) const { std::free(p); }
 };
 
-// 64-byte aligned and not initialised.
+// Aligned and not initialised; large arrays on huge pages where the system grants them (a pass over K by small pages
+// waits for address translations).
 template <typename S>
 std::unique_ptr<S[], Free> aligned(std::int64_t count) {
-  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(S) + 63) / 64 * 64;
-  void* p = std::aligned_alloc(64, std::max<std::size_t>(bytes, 64));
+  constexpr std::size_t kHuge = std::size_t(2) << 20;
+  const std::size_t wanted = std::max<std::size_t>(static_cast<std::size_t>(count) * sizeof(S), 1);
+  const std::size_t unit = wanted >= kHuge / 2 ? kHuge : 64;
+  const std::size_t bytes = (wanted + unit - 1) / unit * unit;
+  void* p = std::aligned_alloc(unit, bytes);
   if (!p) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (unit == kHuge) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
   return std::unique_ptr<S[], Free>(static_cast<S*>(p));
 }
 
@@ -44,28 +55,41 @@ struct Part {
 
   std::int64_t size() const { return static_cast<std::int64_t>(index.size()); }
 
+  // The absorbed potential is base + log mass (in units of epsilon), where u = mass.
   void absorb(const double* potential, double epsilon) {
-    for (std::int64_t k = 0; k < size(); ++k) {
-      base[k] = potential[index[k]] / epsilon - log_mass[k];
-      alpha[k] = side.strength / epsilon * log_mass[k] - (1.0 - side.ratio) * base[k];
-    }
+    for (std::int64_t k = 0; k < size(); ++k) base[k] = potential[index[k]] / epsilon - log_mass[k];
+    set_alpha(epsilon);
     log_u = log_mass;
     u = mass;
     set_target();
   }
 
+  // The absorbed potential is base alone, and u = exp((start - absorbed) / epsilon).
+  void absorb_cold(const double* absorbed, double start, double epsilon) {
+    for (std::int64_t k = 0; k < size(); ++k) {
+      base[k] = absorbed[index[k]] / epsilon;
+      log_u[k] = start / epsilon - base[k];
+      u[k] = std::exp(log_u[k]);
+    }
+    set_alpha(epsilon);
+    set_target();
+  }
+
+  void set_alpha(double epsilon) {
+    for (std::int64_t k = 0; k < size(); ++k)
+      alpha[k] = side.strength / epsilon * log_mass[k] - (1.0 - side.ratio) * base[k];
+  }
+
   // next = u of the sums s, for entries [begin, end)
   void update(const double* s, std::int64_t begin, std::int64_t end) {
     if (side.hard)
-      for (std::int64_t k = begin; k < end; ++k) next[k] = mass[k] / s[k - begin];
+      vector_kernels().divide(mass.data() + begin, s, next.data() + begin, end - begin);
     else
-      power_kernel()(alpha.data() + begin, side.ratio, s, next_log.data() + begin, next.data() + begin, end - begin);
+      vector_kernels().power(alpha.data() + begin, side.ratio, s, next_log.data() + begin, next.data() + begin, end - begin);
   }
 
   bool safe(double limit) const {
-    bool ok = true;
-    for (std::int64_t k = 0; k < size(); ++k) ok &= next[k] <= limit * mass[k] && next[k] * limit >= mass[k];
-    return ok;
+    return vector_kernels().within(next.data(), mass.data(), limit, size()) != 0;
   }
 
   void accept() {
@@ -80,9 +104,8 @@ struct Part {
       target_sum = side.total;
       return;
     }
-    exp_kernel()(alpha.data(), 1.0 / side.ratio, log_u.data(), 1.0 - 1.0 / side.ratio, target.data(), size());
-    target_sum = 0.0;
-    for (const double x : target) target_sum += x;
+    vector_kernels().exp_linear(alpha.data(), 1.0 / side.ratio, log_u.data(), 1.0 - 1.0 / side.ratio, target.data(), size());
+    target_sum = vector_kernels().total(target.data(), size());
   }
 
   const double* targets() const { return side.hard ? mass.data() : target.data(); }
@@ -116,41 +139,41 @@ class StoredScaling final : public Scaling {
   void absorb(const double* f, const double* g) override {
     rows_.absorb(f, view_.epsilon);
     columns_.absorb(g, view_.epsilon);
-    slack_ = 0.0;
-    // column j of D has the exponent base_j, -inf where it carries nothing
-    std::vector<double> column(view_.m, -kInf);
-    for (std::int64_t k = 0; k < columns_.size(); ++k) column[columns_.index[k]] = columns_.base[k];
-    const auto build = build_kernel<T, S>().build;
-    const bool whole = columns_.size() == view_.m;
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
-    {
-      std::vector<S> row(whole ? 0 : view_.m + kPadding);
-#pragma omp for schedule(static)
-      for (std::int64_t r = 0; r < rows_.size(); ++r) {
-        const std::int64_t i = rows_.index[r];
-        S* out = k_.get() + r * stride_;
-        if (whole) {
-          build(view_.row(i), view_.mask_row(i), rows_.base[r], column.data(), view_.inverse_epsilon, out, view_.m, padded_);
-        } else {
-          build(view_.row(i), view_.mask_row(i), rows_.base[r], column.data(), view_.inverse_epsilon, row.data(), view_.m,
-                view_.m);
-          for (std::int64_t k = 0; k < columns_.size(); ++k) out[k] = row[columns_.index[k]];
-          std::fill(out + columns_.size(), out + padded_, S(0));
-        }
-      }
+    cold_ = false;
+    build();
+  }
+
+  bool absorb_cold() override {
+    const RowKernels<T>& kernels = row_kernels<T>();
+    std::vector<double> f(view_.n, 0.0), g(view_.m, 0.0), top(view_.m, -kInf);
+    for (std::int64_t j = 0; j < view_.m; ++j)
+      if (!view_.columns.active[j]) g[j] = -kInf;
+    for (const std::int64_t i : rows_.index) f[i] = -kernels.row_max(view_.row(i), view_.mask_row(i), g.data(), view_.m);
+    for (const std::int64_t i : rows_.index)
+      kernels.column_max(view_.row(i), view_.mask_row(i), f[i], top.data(), 0, view_.m);
+    double reach = 0.0;
+    for (const std::int64_t j : columns_.index) {
+      g[j] = -top[j];
+      reach = std::fmax(reach, std::fabs(g[j]) / view_.epsilon);
     }
-    write_v();
+    if (!(reach < (sizeof(S) == 4 ? 40.0 : 300.0))) return false;
+    rows_.absorb_cold(f.data(), f[rows_.index.empty() ? 0 : rows_.index[0]], view_.epsilon);
+    columns_.absorb_cold(g.data(), 0.0, view_.epsilon);
+    cold_ = true;
+    build();
+    return true;
   }
 
   Outcome iterate(double target, bool translate, double& residual) override {
     sweep();
-    residual = previous_residual();
+    residual = cold_ ? kInf : previous_residual();  // there is no plan before the first iteration
     if (residual <= target) return Outcome::met;
     columns_.update(column_sums_.data(), 0, columns_.size());
     constexpr double kLimit = sizeof(S) == 4 ? 1e10 : 1e90;
     if (!rows_.safe(kLimit) || !columns_.safe(kLimit)) return Outcome::rejected;
     rows_.accept();
     columns_.accept();
+    cold_ = false;
     slack_ = 0.0;
     if (translate) shift();
     write_v();
@@ -168,22 +191,58 @@ class StoredScaling final : public Scaling {
     return padded * static_cast<std::int64_t>(sizeof(S)) % 1024 == 0 ? padded + kPadding : padded;
   }
 
-  // s = K v and next u, block by block, and t = K'u of them: one read of K.
+  // K from the absorbed potentials: one exponential per entry. Column j of D has the exponent base_j, -inf where it
+  // carries nothing; where some columns carry nothing the rows are packed.
+  void build() {
+    slack_ = 0.0;
+    std::vector<double> column(view_.m, -kInf);
+    for (std::int64_t k = 0; k < columns_.size(); ++k) column[columns_.index[k]] = columns_.base[k];
+    const auto build_row = build_kernel<T, S>().build;
+    const bool whole = columns_.size() == view_.m;
+#pragma omp parallel num_threads(threads_) if (threads_ > 1)
+    {
+      std::vector<S> row(whole ? 0 : view_.m);
+#pragma omp for schedule(static)
+      for (std::int64_t r = 0; r < rows_.size(); ++r) {
+        const std::int64_t i = rows_.index[r];
+        S* out = k_.get() + r * stride_;
+        build_row(view_.row(i), view_.mask_row(i), rows_.base[r], column.data(), view_.inverse_epsilon,
+                  whole ? out : row.data(), view_.m, whole ? padded_ : view_.m);
+        if (whole) continue;
+        for (std::int64_t k = 0; k < columns_.size(); ++k) out[k] = row[columns_.index[k]];
+        std::fill(out + columns_.size(), out + padded_, S(0));
+      }
+    }
+    write_v();
+  }
+
+  // s = K v and next u, block by block, and t = K'u of them: one read of K. A block is added to K'u while the next one is
+  // dotted with v.
   void sweep() {
+    const int step = kernels_.block_rows(padded_ * static_cast<std::int64_t>(sizeof(S)));
 #pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
     for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
       S* total = partial_.get() + chunk * padded_;
       std::fill(total, total + padded_, S(0));
       const std::int64_t end = std::min((chunk + 1) * kChunk, rows_.size());
-      for (std::int64_t r = chunk * kChunk; r < end; r += kernels_.block_rows) {
-        const int count = static_cast<int>(std::min<std::int64_t>(kernels_.block_rows, end - r));
+      S u[16];
+      int count = 0;  // rows of the block whose u is known and which waits to be added
+      const S* waiting = nullptr;
+      for (std::int64_t r = chunk * kChunk; r < end; r += step) {
+        const int rows = static_cast<int>(std::min<std::int64_t>(step, end - r));
         const S* block = k_.get() + r * stride_;
-        kernels_.dots(block, stride_, count, v_.get(), padded_, sums_.data() + r);
-        rows_.update(sums_.data() + r, r, r + count);
-        S u[16];
-        for (int c = 0; c < count; ++c) u[c] = static_cast<S>(rows_.next[r + c]);
-        kernels_.accumulate(block, stride_, count, u, total, padded_);
+        if (waiting && rows == step && count == step) {
+          kernels_.fused(block, waiting, stride_, step, v_.get(), u, total, padded_, sums_.data() + r);
+        } else {
+          if (waiting) kernels_.accumulate(waiting, stride_, count, u, total, padded_);
+          kernels_.dots(block, stride_, rows, v_.get(), padded_, sums_.data() + r);
+        }
+        rows_.update(sums_.data() + r, r, r + rows);
+        for (int c = 0; c < rows; ++c) u[c] = static_cast<S>(rows_.next[r + c]);
+        count = rows;
+        waiting = block;
       }
+      if (waiting) kernels_.accumulate(waiting, stride_, count, u, total, padded_);
     }
     for (std::int64_t j = 0; j < columns_.size(); ++j) column_sums_[j] = partial_[j];
     for (std::int64_t chunk = 1; chunk < chunks_; ++chunk)
@@ -192,13 +251,8 @@ class StoredScaling final : public Scaling {
 
   // The sums s hold the row sums of the plan before this iteration, r = u s; its columns are exact but for slack_.
   double previous_residual() const {
-    const double* target = rows_.targets();
-    double error = 0.0, mass = 0.0;
-    for (std::int64_t r = 0; r < rows_.size(); ++r) {
-      const double x = rows_.u[r] * sums_[r];
-      error += std::fabs(x - target[r]);
-      mass += x;
-    }
+    double error, mass;
+    vector_kernels().row_error(rows_.u.data(), sums_.data(), rows_.targets(), rows_.size(), &error, &mass);
     error += mass * slack_;
     const double scale = std::fmax(mass, 0.5 * (view_.rows.total + view_.columns.total));
     return scale > 0.0 ? error / scale : 0.0;
@@ -230,6 +284,7 @@ class StoredScaling final : public Scaling {
   const std::int64_t padded_, stride_, chunks_;
   std::unique_ptr<S[], Free> k_, v_, partial_;
   std::vector<double> sums_, column_sums_;
+  bool cold_ = false;   // at g = 0, before the first iteration
   double slack_ = 0.0;  // relative error of the columns that the translation left
 };
 

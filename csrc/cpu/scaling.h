@@ -26,6 +26,10 @@ class Scaling {
   // Starts from these potentials: builds K (one exponential per entry) and sets u = a, v = b.
   virtual void absorb(const double* f, const double* g) = 0;
 
+  // Starts at g = 0 without a single iteration: f^_i = min_j D_ij and g^_j = min_i (D_ij - f^_i) put a 1 into every row
+  // and column of K. False where exp(-g^ / eps) would leave the range.
+  virtual bool absorb_cold() = 0;
+
   // One iteration. `residual` becomes that of the plan before it; at or below `target` nothing is changed (met).
   // `translate`: follow it by the translation of the potentials that is optimal along its line.
   virtual Outcome iterate(double target, bool translate, double& residual) = 0;

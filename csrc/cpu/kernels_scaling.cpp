@@ -1,0 +1,196 @@
+// Loops of the stabilised scaling. Compiled once per instruction set with -DWBM_ISA=<name>; see kernels.h.
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
+
+namespace wbm::WBM_ISA {
+namespace {
+
+// Rows a block: many spare horizontal sums and passes over K'u, few keep a block and its successor in the first-level
+// cache (32 KiB), from which the second use of a block is served.
+int block_rows(std::int64_t row_bytes) { return row_bytes <= 1280 ? 8 : row_bytes <= 2560 ? 4 : 2; }
+
+template <typename S, int Rows>
+void dots_of(const S* k, std::int64_t stride, const S* v, std::int64_t padded, double* sums) {
+  using Wide = typename WideOf<S>::Type;
+  constexpr std::int64_t kWide = sizeof(Wide) / sizeof(S);
+  Wide total[Rows] = {};
+  for (std::int64_t j = 0; j < padded; j += kWide) {
+    const Wide x = load_wide(v + j);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) total[r] += load_wide(k + r * stride + j) * x;
+  }
+  for (int r = 0; r < Rows; ++r) sums[r] = sum_wide(total[r]);
+}
+
+template <typename S>
+void dots(const S* k, std::int64_t stride, int rows, const S* v, std::int64_t padded, double* sums) {
+  switch (rows) {
+    case 8: return dots_of<S, 8>(k, stride, v, padded, sums);
+    case 4: return dots_of<S, 4>(k, stride, v, padded, sums);
+    case 2: return dots_of<S, 2>(k, stride, v, padded, sums);
+    default:
+      for (int r = 0; r < rows; ++r) dots_of<S, 1>(k + r * stride, stride, v, padded, sums + r);
+  }
+}
+
+template <typename S, int Rows>
+void accumulate_of(const S* k, std::int64_t stride, const S* u, S* out, std::int64_t padded) {
+  using Wide = typename WideOf<S>::Type;
+  constexpr std::int64_t kWide = sizeof(Wide) / sizeof(S);
+  Wide w[Rows];
+  for (int r = 0; r < Rows; ++r) w[r] = Wide{} + u[r];
+  for (std::int64_t j = 0; j < padded; j += kWide) {
+    Wide total = load_wide(k + j) * w[0];  // the rows first, then the running sum: fewer roundings of the larger one
+#pragma GCC unroll 8
+    for (int r = 1; r < Rows; ++r) total += load_wide(k + r * stride + j) * w[r];
+    store_wide(out + j, load_wide(out + j) + total);
+  }
+}
+
+template <typename S>
+void accumulate(const S* k, std::int64_t stride, int rows, const S* u, S* out, std::int64_t padded) {
+  switch (rows) {
+    case 8: return accumulate_of<S, 8>(k, stride, u, out, padded);
+    case 4: return accumulate_of<S, 4>(k, stride, u, out, padded);
+    case 2: return accumulate_of<S, 2>(k, stride, u, out, padded);
+    default:
+      for (int r = 0; r < rows; ++r) accumulate_of<S, 1>(k + r * stride, stride, u + r, out, padded);
+  }
+}
+
+// The two of them in one loop: sums of the block `next` while the block `current` is added to out. The first waits for
+// memory, the second finds its rows in the cache; lines are asked for kAhead bytes before they are needed.
+template <typename S, int Rows>
+void fused_of(const S* next, const S* current, std::int64_t stride, const S* v, const S* u, S* out, std::int64_t padded,
+              double* sums) {
+  using Wide = typename WideOf<S>::Type;
+  constexpr std::int64_t kWide = sizeof(Wide) / sizeof(S);
+  constexpr std::int64_t kAhead = 64 * 64 / sizeof(S);
+  Wide total[Rows] = {}, w[Rows];
+  for (int r = 0; r < Rows; ++r) w[r] = Wide{} + u[r];  // in registers: `out` might alias `u` for all the compiler knows
+  for (std::int64_t j = 0; j < padded; j += kWide) {
+    const Wide x = load_wide(v + j);
+    Wide column = load_wide(current + j) * w[0];
+#pragma GCC unroll 8
+    for (int r = 1; r < Rows; ++r) column += load_wide(current + r * stride + j) * w[r];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      __builtin_prefetch(next + kAhead + j * Rows + r * kWide);
+      total[r] += load_wide(next + r * stride + j) * x;
+    }
+    store_wide(out + j, load_wide(out + j) + column);
+  }
+  for (int r = 0; r < Rows; ++r) sums[r] = sum_wide(total[r]);
+}
+
+template <typename S>
+void fused(const S* next, const S* current, std::int64_t stride, int rows, const S* v, const S* u, S* out,
+           std::int64_t padded, double* sums) {
+  switch (rows) {
+    case 8: return fused_of<S, 8>(next, current, stride, v, u, out, padded, sums);
+    case 4: return fused_of<S, 4>(next, current, stride, v, u, out, padded, sums);
+    default: return fused_of<S, 2>(next, current, stride, v, u, out, padded, sums);
+  }
+}
+
+template <typename T, typename S>
+void build(const T* cost, const std::uint8_t* mask, double row, const double* column, double inverse_epsilon, S* k,
+           std::int64_t m, std::int64_t padded) {
+  const std::int64_t whole = m / kLanes * kLanes;
+  for (std::int64_t j = 0; j < whole; j += kLanes) {
+    Vec x = (load(column + j) + row) - load(cost + j) * inverse_epsilon;
+    if (mask) x = load_mask(mask + j) ? x : splat(-kInfinity);
+    store(k + j, exp(x));
+  }
+  for (std::int64_t j = whole; j < m; ++j) {
+    const double x = mask && !mask[j] ? -kInfinity : column[j] + row - static_cast<double>(cost[j]) * inverse_epsilon;
+    k[j] = static_cast<S>(exp(splat(x))[0]);
+  }
+  for (std::int64_t j = m; j < padded; ++j) k[j] = S(0);
+}
+
+// Loops over one side's vectors; tails run through the same lanes.
+template <typename Lanes>
+inline void each(std::int64_t n, const Lanes& lanes) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) lanes(i, kLanes);
+  if (i < n) lanes(i, n - i);
+}
+
+inline Vec load_some(const double* p, std::int64_t count, double fill) {
+  if (count == kLanes) return load(p);
+  Vec v = splat(fill);
+  for (std::int64_t k = 0; k < count; ++k) v[k] = p[k];
+  return v;
+}
+
+inline void store_some(double* p, Vec v, std::int64_t count) {
+  if (count == kLanes) return store(p, v);
+  for (std::int64_t k = 0; k < count; ++k) p[k] = v[k];
+}
+
+void divide(const double* x, const double* y, double* out, std::int64_t n) {
+  each(n, [&](std::int64_t i, std::int64_t c) { store_some(out + i, load_some(x + i, c, 0) / load_some(y + i, c, 1), c); });
+}
+
+// error = sum |u s - target|, mass = sum u s
+void row_error(const double* u, const double* s, const double* target, std::int64_t n, double* error, double* mass) {
+  Vec e = splat(0), total = splat(0);
+  each(n, [&](std::int64_t i, std::int64_t c) {
+    const Vec x = load_some(u + i, c, 0) * load_some(s + i, c, 0);
+    const Vec d = x - load_some(target + i, c, 0);
+    e += d < 0.0 ? -d : d;
+    total += x;
+  });
+  *error = sum(e);
+  *mass = sum(total);
+}
+
+// 1 when mass / limit <= x <= limit mass for all entries (NaN is not)
+int within(const double* x, const double* mass, double limit, std::int64_t n) {
+  Bits bad = {};
+  each(n, [&](std::int64_t i, std::int64_t c) {
+    const Vec y = load_some(x + i, c, 1), w = load_some(mass + i, c, 1);
+    bad |= ~((y <= w * limit) & (y * limit >= w));
+  });
+  for (int k = 0; k < kLanes; ++k)
+    if (bad[k]) return 0;
+  return 1;
+}
+
+double total(const double* x, std::int64_t n) {
+  Vec s = splat(0);
+  each(n, [&](std::int64_t i, std::int64_t c) { s += load_some(x + i, c, 0); });
+  return sum(s);
+}
+
+void power(const double* alpha, double ratio, const double* s, double* log_u, double* u, std::int64_t n) {
+  each(n, [&](std::int64_t i, std::int64_t c) {
+    const Vec y = load_some(alpha + i, c, 0) - log(load_some(s + i, c, 1)) * ratio;
+    store_some(log_u + i, y, c);
+    store_some(u + i, exp(y), c);
+  });
+}
+
+void exp_linear(const double* x, double p, const double* y, double q, double* out, std::int64_t n) {
+  each(n, [&](std::int64_t i, std::int64_t c) {
+    store_some(out + i, exp(load_some(x + i, c, 0) * p + load_some(y + i, c, 0) * q), c);
+  });
+}
+
+void logarithm(const double* x, double* out, std::int64_t n) {
+  each(n, [&](std::int64_t i, std::int64_t c) { store_some(out + i, log(load_some(x + i, c, 1)), c); });
+}
+
+}  // namespace
+
+extern const ScalingTable scaling_kernels;
+const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float>, fused<float>},
+                                      {block_rows, dots<double>, accumulate<double>, fused<double>},
+                                      {build<float, float>},
+                                      {build<float, double>},
+                                      {build<double, float>},
+                                      {build<double, double>},
+                                      {divide, row_error, within, total, power, exp_linear, logarithm}};
+
+}  // namespace wbm::WBM_ISA
