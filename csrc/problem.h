@@ -76,6 +76,11 @@ struct Solution {
                                       // recording keeps the iterations in the log domain
 };
 
+// A cost that D's type can hold.
+inline bool representable(double x, bool float64) {
+  return float64 ? x - x == 0.0 : x <= 3.4028234663852886e38 && x >= -3.4028234663852886e38;
+}
+
 // A loss L(sharp, regularized, f, g): upstream gradients in, gradients in D, a and b out.
 struct Adjoint {
   Gradient mode = Gradient::implicit;

@@ -60,16 +60,20 @@ class Iteration {
       if (scaled_) {
         const Scaling::Outcome outcome = scaling_->iterate(test ? target : -1.0, translates, residual);
         if (outcome == Scaling::Outcome::met) return End::met;
-        if (test && stagnates(residual)) {
-          if (precise_) return End::stagnated;
-          scaling_->read(f_, g_);
-          refine();
+        if (!precise_ && (std::isnan(residual) || (test && stagnates(residual)))) {
+          if (done_ > 0) scaling_->read(f_, g_);
+          refine();  // float32 sums overflow, or cannot come closer
           continue;
         }
+        if (precise_ && test && stagnates(residual)) return End::stagnated;
         if (outcome == Scaling::Outcome::accepted) {
           ++done_;
+          wait_ = pause_ = 0;
           continue;
         }
+        // Nothing was gained since the last absorption: wait longer and longer before the next one.
+        pause_ = std::min<std::int64_t>(2 * pause_ + 1, 64);
+        wait_ = pause_;
         if (done_ > 0) scaling_->read(f_, g_);  // else g is still 0
         scaled_ = false;
       }
@@ -88,8 +92,18 @@ class Iteration {
       if (test && !marginal && scalings_rest()) return End::met;
       if (translates) translate();
       record(history);
-      if (may_scale && done_ < options_.max_iter && (done_ == 1 || calm())) absorb();
+      if (may_scale && done_ < options_.max_iter && --wait_ < 0 && (done_ == 1 || calm())) absorb();
     }
+  }
+
+  // min_i log(r*_i / a_i) = -dual / kappa
+  static double log_share(const Side& side, const double* potential) {
+    double least = 0.0;
+    if (side.hard) return least;
+    for (std::int64_t i = 0; i < side.size; ++i)
+      if (side.active[i])
+        least = std::fmin(least, -(potential[i] - side.dual_shift * side.log_mass[i]) / side.kappa);
+    return least;
   }
 
   bool has_scaling() {
@@ -99,7 +113,12 @@ class Iteration {
     return scaling_ != nullptr;
   }
 
+  // K holds plan entries over a b: where a soft marginal carries far less than its mass they are as small as that share,
+  // and must not flush to zero.
   void absorb() {
+    const double share = std::fmin(log_share(view_.rows, f_), log_share(view_.columns, g_));
+    if (share < -400.0) return;
+    if (share < -18.0 && !precise_) refine();
     if (!has_scaling()) return;
     scaling_->absorb(f_, g_);
     scaled_ = true;
@@ -240,7 +259,7 @@ class Iteration {
   double *f_, *g_;
   std::vector<double> old_f_, old_g_, row_max_, row_sum_, column_max_, column_sum_;
   double translation_error_ = 0.0, best_ = kInf;
-  std::int64_t done_ = 0;
+  std::int64_t done_ = 0, pause_ = 0, wait_ = 0;
   int since_best_ = 0;
   std::unique_ptr<Scaling> scaling_;
   bool scaled_ = false;                             // the state is scaling_'s, not f_, g_
@@ -288,8 +307,10 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
   }
   set_gauge(view, f, g);
   out.iterations[p] = iteration.done();
-  const bool met = marginal ? out.residual[p] <= options.tol : end == End::met;
-  if (!std::isfinite(out.residual[p]) || !std::isfinite(out.sharp[p])) status |= kOverflow;
+  const bool overflow = !std::isfinite(out.residual[p]) || !representable(out.sharp[p], problem.float64) ||
+                        !representable(out.regularized[p], problem.float64);
+  const bool met = !overflow && (marginal ? out.residual[p] <= options.tol : end == End::met);
+  if (overflow) status |= kOverflow;
   status |= met ? kConverged : end == End::stagnated ? kStagnated : kIterationLimit;
   out.status[p] = status;
 }

@@ -45,7 +45,8 @@ inline void pull_back_gauge(const Side& side, double gauge, const double* potent
 // Only directions that keep the total mean anything when both marginals are hard: sum a da = 0.
 inline void centre(const Side& side, std::vector<double>& d_mass) {
   double mean = 0.0;
-  for (std::int64_t i = 0; i < side.size; ++i) mean += side.mass[i] * d_mass[i];
+  for (std::int64_t i = 0; i < side.size; ++i)
+    if (side.mass[i] > 0.0) mean += side.mass[i] * d_mass[i];
   if (side.total > 0.0) mean /= side.total;
   for (double& d : d_mass) d -= mean;
 }
@@ -60,6 +61,9 @@ double cost_at(const View<T>& view, std::int64_t i, std::int64_t j) {
 // The derivative in the masses is finite where a mass is zero: with hard marginals and with the product reference
 // exp(f/eps) is proportional to the mass; with the entropy reference and a finite kappa it is not.
 inline bool differentiable_at_zero(const Side& side) { return side.hard || side.dual_shift > 0.0; }
+
+// A one-sided derivative that leaves the range of `float64` (or of float32) is returned as 0, like one that is infinite.
+inline double bounded(double d, bool float64) { return representable(d, float64) ? d : 0.0; }
 
 template <typename T>
 void write_mass_gradients(const View<T>& view, std::vector<double>& d_a, std::vector<double>& d_b, const Adjoint& adjoint,

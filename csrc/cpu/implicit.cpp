@@ -85,6 +85,8 @@ class ImplicitGradient {
         pull_back_gauge(view_.rows, up_.gauge, f_, up_.f, da_);
         pull_back_gauge(view_.columns, -up_.gauge, g_, up_.g, db_);
       }
+      eliminate_empty(view_.rows, view_.columns, f_, g_, r_, up_.f, up_.g, da_, /*by_rows=*/true);
+      eliminate_empty(view_.columns, view_.rows, g_, f_, c_, up_.g, up_.f, db_, /*by_rows=*/false);
       if (right_side(h1, h2)) adjoint.residual[p] = solve(h1, h2);
       mass_gradients();
     }
@@ -130,6 +132,30 @@ class ImplicitGradient {
     }
   }
 
+  // A row with mass whose plan underflows does not couple back, but its potential still depends on the others:
+  // df_i = s da_i/a_i - ratio sum_j w_j (dg_j - dD_ij), w = softmax_j((g_j - D_ij)/eps). Its q_f is passed on along that
+  // line, and the row counts as empty.
+  void eliminate_empty(const Side& side, const Side& other, const double* potential, const double* partner,
+                       std::vector<double>& sums, std::vector<double>& q, std::vector<double>& q_other,
+                       std::vector<double>& d_mass, bool by_rows) {
+    for (std::int64_t i = 0; i < side.size; ++i) {
+      if (!side.active[i] || sums[i] > kEmpty) continue;
+      sums[i] = 0.0;
+      if (q[i] == 0.0) continue;
+      const auto entry = [&](std::int64_t j) { return by_rows ? cost_at(view_, i, j) : cost_at(view_, j, i); };
+      // w_j = exp((h + g_j - D_ij) / eps) with h = (f_i - s log a_i) / ratio = -eps log sum
+      const double h = (potential[i] - side.strength * side.log_mass[i]) / side.ratio;
+      for (std::int64_t j = 0; j < other.size; ++j) {
+        if (!other.active[j] || !(entry(j) < kInf)) continue;
+        const double flow = side.ratio * q[i] * std::exp((h + partner[j] - entry(j)) * view_.inverse_epsilon);
+        q_other[j] -= flow;
+        if (flow != 0.0) extra_.push_back({by_rows ? i : j, by_rows ? j : i, flow});
+      }
+      d_mass[i] += side.strength * q[i] / side.mass[i];
+      q[i] = 0.0;
+    }
+  }
+
   // Turns the entropy sums into the right side; false when it is zero and there is nothing to solve.
   bool right_side(std::vector<double>& h1, std::vector<double>& h2) const {
     const auto assemble = [&](const Side& side, const double* potential, const std::vector<double>& sums,
@@ -155,15 +181,18 @@ class ImplicitGradient {
   void mass_gradients() {
     const Side &rows = view_.rows, &columns = view_.columns;
     const double eps = view_.epsilon;
+    constexpr bool float64 = sizeof(T) == 8;
     mass_gradient(rows, up_, f_, r_, x_, eps, columns.total, da_);
     mass_gradient(columns, up_, g_, c_, y_, eps, rows.total, db_);
     const auto cost = [&](std::int64_t i, std::int64_t j) { return cost_at(view_, i, j); };
     for (std::int64_t i = 0; i < n_; ++i)
       if (!(rows.mass[i] > 0.0))
-        da_[i] = vanished_mass_gradient(rows, columns, up_, g_, y_, eps, [&](std::int64_t j) { return cost(i, j); });
+        da_[i] = bounded(vanished_mass_gradient(rows, columns, up_, g_, y_, eps, [&](std::int64_t j) { return cost(i, j); }),
+                         float64);
     for (std::int64_t j = 0; j < m_; ++j)
       if (!(columns.mass[j] > 0.0))
-        db_[j] = vanished_mass_gradient(columns, rows, up_, f_, x_, eps, [&](std::int64_t i) { return cost(i, j); });
+        db_[j] = bounded(vanished_mass_gradient(columns, rows, up_, f_, x_, eps, [&](std::int64_t i) { return cost(i, j); }),
+                         float64);
   }
 
   void cost_gradient(T* out, bool frozen) const {
@@ -179,7 +208,15 @@ class ImplicitGradient {
         out[i * m_ + j] = static_cast<T>(d);
       }
     }
+    if (frozen) return;
+    for (const Extra& e : extra_) out[e.i * m_ + e.j] += static_cast<T>(e.flow);
   }
+
+  static constexpr double kEmpty = 1e-200;  // below it 1/r would overflow with what it multiplies
+  struct Extra {
+    std::int64_t i, j;
+    double flow;
+  };
 
   const View<T>& view_;
   const std::int64_t n_, m_;
@@ -188,6 +225,7 @@ class ImplicitGradient {
   Upstream up_;
   std::unique_ptr<double[]> plan_;
   std::vector<double> r_, c_, x_, y_, da_, db_;
+  std::vector<Extra> extra_;  // what the potentials of empty rows and columns add to dL/dD
 };
 
 }  // namespace

@@ -166,7 +166,13 @@ class StoredScaling final : public Scaling {
 
   Outcome iterate(double target, bool translate, double& residual) override {
     sweep();
-    residual = cold_ ? kInf : previous_residual();  // there is no plan before the first iteration
+    residual = previous_residual();
+    const VectorKernels& vectors = vector_kernels();
+    if (!std::isfinite(vectors.total(sums_.data(), rows_.size()) +
+                       vectors.total(column_sums_.data(), columns_.size()))) {
+      residual = std::numeric_limits<double>::quiet_NaN();
+      return Outcome::rejected;
+    }
     if (residual <= target) return Outcome::met;
     columns_.update(column_sums_.data(), 0, columns_.size());
     constexpr double kLimit = sizeof(S) == 4 ? 1e10 : 1e90;
@@ -251,6 +257,7 @@ class StoredScaling final : public Scaling {
 
   // The sums s hold the row sums of the plan before this iteration, r = u s; its columns are exact but for slack_.
   double previous_residual() const {
+    if (cold_) return kInf;  // there is no plan before the first iteration
     double error, mass;
     vector_kernels().row_error(rows_.u.data(), sums_.data(), rows_.targets(), rows_.size(), &error, &mass);
     error += mass * slack_;

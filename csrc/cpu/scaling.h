@@ -30,7 +30,8 @@ class Scaling {
   // and column of K. False where exp(-g^ / eps) would leave the range.
   virtual bool absorb_cold() = 0;
 
-  // One iteration. `residual` becomes that of the plan before it; at or below `target` nothing is changed (met).
+  // One iteration. `residual` becomes that of the plan before it; at or below `target` nothing is changed (met);
+  // NaN when a sum overflowed.
   // `translate`: follow it by the translation of the potentials that is optimal along its line.
   virtual Outcome iterate(double target, bool translate, double& residual) = 0;
 

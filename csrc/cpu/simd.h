@@ -85,7 +85,7 @@ inline Vec exp(Vec x) {
 }
 
 // log(x) for normal x > 0: x = 2^e y with y in [sqrt(1/2), sqrt(2)), log y = 2 atanh z, z = (y - 1) / (y + 1),
-// |z| < 0.172: eleven terms of the series leave less than 1e-18. Other x give garbage; callers check ranges.
+// |z| < 0.172: eleven terms of the series leave less than 1e-18. -inf for 0 and subnormal x; x must be finite.
 inline Vec log(Vec x) {
   const Bits bits = (Bits)x - (Bits)splat(0.7071067811865476);
   const Bits e = bits >> 52;
@@ -104,7 +104,7 @@ inline Vec log(Vec x) {
   p = p * w + 2.0 / 3;
   p = p * w + 2.0;
   const Vec k = __builtin_convertvector(e, Vec);
-  return p * z + k * 0.6931471805599453;
+  return x >= splat(2.2250738585072014e-308) ? p * z + k * 0.6931471805599453 : splat(-kInfinity);
 }
 
 // The widest lanes of each type: 64 bytes of float32 or float64.

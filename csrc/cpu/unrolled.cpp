@@ -43,6 +43,8 @@ class UnrolledGradient {
       through_columns(l);
       through_rows(l);
     }
+    bound(view_.rows, da_);
+    bound(view_.columns, db_);
     T* out = static_cast<T*>(adjoint.grad_cost) + p * n_ * m_;
     for (std::int64_t k = 0; k < n_ * m_; ++k) out[k] = static_cast<T>(d_cost_[k]);
     write_mass_gradients(view_, da_, db_, adjoint, p);
@@ -52,6 +54,11 @@ class UnrolledGradient {
  private:
   const double* f(std::int64_t l) const { return history_ + l * (n_ + m_); }
   const double* g(std::int64_t l) const { return f(l) + n_; }
+
+  static void bound(const Side& side, std::vector<double>& d) {
+    for (std::int64_t i = 0; i < side.size; ++i)
+      if (!(side.mass[i] > 0.0)) d[i] = bounded(d[i], sizeof(T) == 8);
+  }
 
   // The costs as functions of the last plan: with G = s D + w (alpha_i + beta_j), alpha_i = f_i - shift log a_i
   // + kappa1 log(r_i / a_i) (the last term where soft), dL/dP = G and dP = P (df + dg - dD) / eps.
@@ -221,7 +228,8 @@ class UnrolledGradient {
     if (!(phi > -kInf)) return 0.0;
     double d = 0.0;
     for (std::int64_t j = 0; j < other.size; ++j)
-      if (other.active[j] && entry(j) < kInf) d += flow[j] * std::exp((phi + h[j] - entry(j)) * view_.inverse_epsilon);
+      if (other.active[j] && flow[j] != 0.0 && entry(j) < kInf)
+        d += flow[j] * std::exp((phi + h[j] - entry(j)) * view_.inverse_epsilon);
     return view_.epsilon * d;
   }
 

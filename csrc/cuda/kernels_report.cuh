@@ -86,10 +86,13 @@ WBM_DEVICE double block_total(const double* values, std::int64_t size) {
 }
 
 // The scaling criterion has said itself that it is met. With the other one the residual of the plan that is delivered
-// decides; a problem that stopped above tol did so at the rounding level.
-WBM_DEVICE std::int32_t final_status(const Options& options, const State& state, double sharp, double residual) {
+// decides; a problem that stopped above tol did so at the rounding level. A cost that D's type cannot hold is an overflow.
+WBM_DEVICE std::int32_t final_status(const Options& options, const State& state, double largest, double sharp,
+                                     double regularized, double residual) {
   std::int32_t status = state.status;
-  if (!is_finite(residual) || !is_finite(sharp)) status |= kOverflow;
+  if (!is_finite(residual) || !(sharp <= largest && sharp >= -largest) ||
+      !(regularized <= largest && regularized >= -largest))
+    return (status & ~kConverged) | kOverflow | (state.finished ? kStagnated : kIterationLimit);
   if (options.criterion == Criterion::marginal && residual <= options.tol) status |= kConverged;
   if (status & kConverged) return status;
   return status | (state.finished ? kStagnated : kIterationLimit);
@@ -119,7 +122,8 @@ WBM_KERNEL(kMaxThreads) report(Arguments<T> args) {
     args.solution.mass[p] = mass;
     args.solution.residual[p] = residual;
     args.solution.iterations[p] = state.iterations;
-    args.solution.status[p] = final_status(args.options, state, sharp, residual);
+    args.solution.status[p] = final_status(args.options, state, args.problem.float64 ? 1.7976931348623157e308 : 3.4028234663852886e38, sharp,
+                                             regularized, residual);
   }
 }
 
