@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "cpu/anneal.h"
 #include "cpu/kernels.h"
 #include "cpu/parallel.h"
 #include "cpu/report.h"
@@ -69,6 +70,10 @@ class Iteration {
         if (outcome == Scaling::Outcome::accepted) {
           ++done_;
           wait_ = pause_ = 0;
+          if (translates && crawls(residual, target)) {
+            const End end = accelerate(target);
+            if (end != End::stagnated) return end;
+          }
           continue;
         }
         // Nothing was gained since the last absorption: wait longer and longer before the next one.
@@ -111,6 +116,56 @@ class Iteration {
     const bool single = std::is_same_v<T, float> && !precise_ && (options_.tol == 0.0 || options_.tol >= 2e-7);
     scaling_ = single ? make_scaling<T, float>(view_, threads_) : make_scaling<T, double>(view_, threads_);
     return scaling_ != nullptr;
+  }
+
+  // Whether the plain iterations left, by the rate of the last ones, cost more than Newton steps would. Asked once.
+  bool crawls(double residual, double target) {
+    constexpr std::int64_t kPatience = 20, kWindow = 8;
+    if (accelerated_ || view_.m > 6144 || view_.n > 6144) return false;
+    if (since_first_++ % kWindow) return false;
+    const double before = anchor_;
+    anchor_ = residual;
+    if (since_first_ <= kPatience || !(residual > target)) return false;
+    const double rate = std::log(residual / before) / kWindow;  // a step's change of log residual
+    const double left = rate < 0.0 ? std::log(target / residual) / rate : kInf;
+    return left > 100.0 + static_cast<double>(view_.m) / 8.0;
+  }
+
+  // Newton steps from annealed potentials (or from the present ones, after a warm start). `stagnated`: it did not get
+  // there, and plain iterations go on from the better of the two.
+  End accelerate(double target) {
+    accelerated_ = true;
+    scaling_->read(f_, g_);
+    const std::vector<double> plain_f(f_, f_ + view_.n), plain_g(g_, g_ + view_.m);
+    precise_ = true;
+    scaled_ = false;
+    scaling_.reset();
+    best_ = kInf;
+    std::int64_t spent = 0;
+    if (!options_.init_g && view_.epsilon < 0.8 * warmest(view_)) {
+      const bool annealed = anneal(view_, threads_, f_, g_, options_.max_iter - done_, spent);
+      done_ += std::min(spent, options_.max_iter - done_);
+      if (!annealed) restore(plain_f, plain_g);
+    }
+    double residual = kInf;
+    for (int attempt = 0; attempt < 4 && done_ < options_.max_iter; ++attempt) {
+      const double before = residual;
+      absorb();
+      if (!scaled_) break;
+      const bool met = scaling_->newton(target, options_.max_iter - done_, spent, residual);
+      done_ += std::min(spent, options_.max_iter - done_);
+      scaling_->read(f_, g_);
+      if (met) return End::met;
+      if (!(residual < 0.5 * before)) break;
+    }
+    if (!scaled_ || !(residual < anchor_)) restore(plain_f, plain_g);
+    return done_ >= options_.max_iter ? End::limit : End::stagnated;
+  }
+
+  void restore(const std::vector<double>& f, const std::vector<double>& g) {
+    std::copy(f.begin(), f.end(), f_);
+    std::copy(g.begin(), g.end(), g_);
+    scaled_ = false;
   }
 
   // K holds plan entries over a b: where a soft marginal carries far less than its mass they are as small as that share,
@@ -261,6 +316,9 @@ class Iteration {
   double translation_error_ = 0.0, best_ = kInf;
   std::int64_t done_ = 0, pause_ = 0, wait_ = 0;
   int since_best_ = 0;
+  bool accelerated_ = false;                        // Newton has had its turn
+  std::int64_t since_first_ = 0;                    // scaled iterations
+  double anchor_ = kInf;                            // residual kWindow iterations ago
   std::unique_ptr<Scaling> scaling_;
   bool scaled_ = false;                             // the state is scaling_'s, not f_, g_
   bool precise_ = std::is_same_v<T, double>;        // sums in float64
@@ -273,6 +331,34 @@ void start(const View<T>& view, const double* init, double* g, std::int32_t& sta
     if (!(value < kInf)) status |= kInvalidInit;
     // -inf marks a column that had no mass in the earlier solve; where it has now, start it at 0.
     g[j] = view.columns.mass[j] > 0.0 ? (std::isfinite(value) ? value : 0.0) : -kInf;
+  }
+}
+
+// The residual does not see rows and columns that carry next to nothing, and their potentials may lag behind the others:
+// they get one update of their own, from which the plan does not change.
+template <typename T>
+void settle_faint(const View<T>& view, double* f, double* g) {
+  constexpr double kFaint = 1e-30;
+  const auto faint = [&](const Side& side, const double* potential, std::int64_t i) {
+    return side.active[i] && !side.hard && side.target(i, potential[i]) < kFaint * side.total;
+  };
+  for (std::int64_t i = 0; i < view.n; ++i) {
+    if (!faint(view.rows, f, i)) continue;
+    const LogSum s = row_kernels<T>().log_sum(view.row(i), view.mask_row(i), g, view.inverse_epsilon, view.m);
+    const double updated = view.rows.update(i, s.max, s.sum, view.epsilon);
+    if (std::isfinite(updated) && view.rows.target(i, updated) < kFaint * view.rows.total) f[i] = updated;
+  }
+  for (std::int64_t j = 0; j < view.m; ++j) {
+    if (!faint(view.columns, g, j)) continue;
+    double top = -kInf, sum = 0.0;
+    const auto exponent = [&](std::int64_t i) {
+      const std::uint8_t* mask = view.mask_row(i);
+      return !view.rows.active[i] || (mask && !mask[j]) ? -kInf : f[i] - static_cast<double>(view.row(i)[j]);
+    };
+    for (std::int64_t i = 0; i < view.n; ++i) top = std::fmax(top, exponent(i));
+    for (std::int64_t i = 0; i < view.n; ++i) sum += std::exp((exponent(i) - top) * view.inverse_epsilon);
+    const double updated = view.columns.update(j, top, sum, view.epsilon);
+    if (std::isfinite(updated) && view.columns.target(j, updated) < kFaint * view.columns.total) g[j] = updated;
   }
 }
 
@@ -305,6 +391,7 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
     end = iteration.run(target, history);
     report(view, threads, f, g, out, p);
   }
+  if (!history && options.tol > 0.0) settle_faint(view, f, g);
   set_gauge(view, f, g);
   out.iterations[p] = iteration.done();
   const bool overflow = !std::isfinite(out.residual[p]) || !representable(out.sharp[p], problem.float64) ||

@@ -85,8 +85,8 @@ class ImplicitGradient {
         pull_back_gauge(view_.rows, up_.gauge, f_, up_.f, da_);
         pull_back_gauge(view_.columns, -up_.gauge, g_, up_.g, db_);
       }
-      eliminate_empty(view_.rows, view_.columns, f_, g_, r_, up_.f, up_.g, da_, /*by_rows=*/true);
-      eliminate_empty(view_.columns, view_.rows, g_, f_, c_, up_.g, up_.f, db_, /*by_rows=*/false);
+      eliminate_empty(view_.rows, view_.columns, g_, r_, up_.f, up_.g, da_, /*by_rows=*/true);
+      eliminate_empty(view_.columns, view_.rows, f_, c_, up_.g, up_.f, db_, /*by_rows=*/false);
       if (right_side(h1, h2)) adjoint.residual[p] = solve(h1, h2);
       mass_gradients();
     }
@@ -135,19 +135,25 @@ class ImplicitGradient {
   // A row with mass whose plan underflows does not couple back, but its potential still depends on the others:
   // df_i = s da_i/a_i - ratio sum_j w_j (dg_j - dD_ij), w = softmax_j((g_j - D_ij)/eps). Its q_f is passed on along that
   // line, and the row counts as empty.
-  void eliminate_empty(const Side& side, const Side& other, const double* potential, const double* partner,
-                       std::vector<double>& sums, std::vector<double>& q, std::vector<double>& q_other,
+  void eliminate_empty(const Side& side, const Side& other, const double* partner, std::vector<double>& sums, std::vector<double>& q, std::vector<double>& q_other,
                        std::vector<double>& d_mass, bool by_rows) {
+    double mass = 0.0;
+    for (const double x : sums) mass += x;
     for (std::int64_t i = 0; i < side.size; ++i) {
-      if (!side.active[i] || sums[i] > kEmpty) continue;
+      if (!side.active[i] || sums[i] > kEmpty * mass) continue;
       sums[i] = 0.0;
       if (q[i] == 0.0) continue;
       const auto entry = [&](std::int64_t j) { return by_rows ? cost_at(view_, i, j) : cost_at(view_, j, i); };
-      // w_j = exp((h + g_j - D_ij) / eps) with h = (f_i - s log a_i) / ratio = -eps log sum
-      const double h = (potential[i] - side.strength * side.log_mass[i]) / side.ratio;
+      // w as a softmax of its own: the residual does not see an empty row, whose potential may lag behind the others.
+      double top = -kInf, sum = 0.0;
+      for (std::int64_t j = 0; j < other.size; ++j)
+        if (other.active[j]) top = std::fmax(top, partner[j] - entry(j));
+      for (std::int64_t j = 0; j < other.size; ++j)
+        if (other.active[j]) sum += std::exp((partner[j] - entry(j) - top) * view_.inverse_epsilon);
       for (std::int64_t j = 0; j < other.size; ++j) {
         if (!other.active[j] || !(entry(j) < kInf)) continue;
-        const double flow = side.ratio * q[i] * std::exp((h + partner[j] - entry(j)) * view_.inverse_epsilon);
+        const double flow =
+            side.ratio * q[i] * std::exp((partner[j] - entry(j) - top) * view_.inverse_epsilon) / sum;
         q_other[j] -= flow;
         if (flow != 0.0) extra_.push_back({by_rows ? i : j, by_rows ? j : i, flow});
       }
@@ -212,7 +218,8 @@ class ImplicitGradient {
     for (const Extra& e : extra_) out[e.i * m_ + e.j] += static_cast<T>(e.flow);
   }
 
-  static constexpr double kEmpty = 1e-200;  // below it 1/r would overflow with what it multiplies
+  // Rows with less than this share of the plan count as empty: 1/r would overflow with what it multiplies.
+  static constexpr double kEmpty = 1e-100;
   struct Extra {
     std::int64_t i, j;
     double flow;

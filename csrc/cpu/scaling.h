@@ -35,6 +35,10 @@ class Scaling {
   // `translate`: follow it by the translation of the potentials that is optimal along its line.
   virtual Outcome iterate(double target, bool translate, double& residual) = 0;
 
+  // Truncated Newton steps on the semi-dual in v (u eliminated) until the residual is at most `target` or `budget` passes
+  // over K are spent. False when it gave up; what was reached stays. float64 only.
+  virtual bool newton(double target, std::int64_t budget, std::int64_t& passes, double& residual) = 0;
+
   // The potentials of the last accepted iteration.
   virtual void read(double* f, double* g) const = 0;
 

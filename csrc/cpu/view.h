@@ -42,13 +42,18 @@ struct Side {
     return strength * log_mass[i] - ratio * (max + epsilon * std::log(sum));
   }
 
+  // The constants that depend on epsilon.
+  void tune(double epsilon, Reference reference) {
+    ratio = hard ? 1.0 : kappa / (epsilon + kappa);
+    strength = reference == Reference::entropy ? ratio * epsilon : epsilon;
+    dual_shift = reference == Reference::entropy ? 0.0 : epsilon;
+  }
+
   void set(std::int64_t count, const double* masses, double scale, double kappa_, double epsilon, Reference reference) {
     size = count;
     kappa = kappa_;
     hard = std::isinf(kappa_);
-    ratio = hard ? 1.0 : kappa_ / (epsilon + kappa_);
-    strength = reference == Reference::entropy ? ratio * epsilon : epsilon;
-    dual_shift = reference == Reference::entropy ? 0.0 : epsilon;
+    tune(epsilon, reference);
     mass.assign(masses, masses + count);
     log_mass.resize(count);
     total = 0.0;
@@ -75,6 +80,14 @@ struct View {
   bool both_hard() const { return rows.hard && columns.hard; }
   const T* row(std::int64_t i) const { return cost_ + i * cost_stride_; }
   const std::uint8_t* mask_row(std::int64_t i) const { return mask_ ? mask_ + i * mask_stride_ : nullptr; }
+
+  // The same problem at another epsilon.
+  void tune(double value) {
+    epsilon = value;
+    inverse_epsilon = 1.0 / value;
+    rows.tune(value, reference);
+    columns.tune(value, reference);
+  }
 
   // Reads problem p once: checks masses, strengths and D, finds what can carry mass, rescales b.
   // A refused problem has status & kRefused and must not be solved.

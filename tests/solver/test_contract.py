@@ -119,9 +119,9 @@ def test_padding_changes_nothing(kind, ref):
     garbage = torch.where(mask, D, torch.nan)
     for matrix, extra in ((D, {}), (garbage, {"mask": mask})):
         padded = wbm_ext.solve(matrix, a, b, kappa=p.kappa, reference=ref, **extra, **EXACT)
-        torch.testing.assert_close(padded.cost, alone.cost, atol=1e-12, rtol=0)
-        torch.testing.assert_close(padded.regularized_cost, alone.regularized_cost, atol=1e-12, rtol=0)
-        torch.testing.assert_close(padded.plan[:6, :5], alone.plan, atol=1e-13, rtol=0)
+        torch.testing.assert_close(padded.cost, alone.cost, atol=1e-10, rtol=0)  # both to residual 1e-12
+        torch.testing.assert_close(padded.regularized_cost, alone.regularized_cost, atol=1e-10, rtol=0)
+        torch.testing.assert_close(padded.plan[:6, :5], alone.plan, atol=1e-11, rtol=0)
         torch.testing.assert_close(padded.epsilon, alone.epsilon)
         assert not padded.plan[6:].any()
         assert not padded.plan[:, 5:].any()

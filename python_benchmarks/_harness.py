@@ -1,0 +1,234 @@
+"""One harness for every benchmark: timing, machine, results that survive an interrupt, comparison of two runs.
+
+Times are wall-clock seconds of a monotonic clock, given as median with quartiles. A run keeps each record the moment it
+is measured (:class:`Store`), so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import wbm_ext
+
+Record = dict[str, Any]
+NOISE = 0.15  # quartile spread over median from which a note is made
+SAMPLE = 20e-6  # seconds a sample lasts at least; shorter calls are looped
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Summary of one measurement; times in seconds for one call."""
+
+    median: float
+    q1: float
+    q3: float
+    repeats: int
+
+    @property
+    def spread(self) -> float:
+        """(q3 - q1) / median."""
+        return (self.q3 - self.q1) / self.median if self.median > 0 else 0.0
+
+    def note(self) -> str:
+        """A remark where the quartiles are wide, else nothing."""
+        return f"noisy, quartiles {100 * self.spread:.0f} % apart" if self.spread > NOISE else ""
+
+    def record(self) -> Record:
+        return asdict(self) | ({"noise": self.note()} if self.note() else {})
+
+
+def summarize(samples: list[float]) -> Timing:
+    """Median and quartiles (linear between the order statistics) of the seconds in ``samples``."""
+    if len(samples) < 2:
+        return Timing(samples[0], samples[0], samples[0], 1)
+    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+    return Timing(median, q1, q3, len(samples))
+
+
+def measure(
+    call: Callable[[], object],
+    budget: float = 1.0,
+    least: int = 5,
+    most: int = 1000,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timing:
+    """Time ``call``: as many repeats as fit ``budget`` seconds, between ``least`` and ``most``.
+
+    ``least`` gives way after four budgets, so a long call is timed once after its warm-up; calls shorter than 20 µs are
+    looped inside a sample.
+    """
+    for _ in range(max(warm_up, 1)):
+        begin = clock()
+        call()
+        first = clock() - begin
+    loops = max(1, int(SAMPLE / first)) if first > 0 else 100
+    samples: list[float] = []
+    started = clock()
+    while len(samples) < most:
+        begin = clock()
+        for _ in range(loops):
+            call()
+        end = clock()
+        samples.append((end - begin) / loops)
+        if end - started > (budget if len(samples) >= least else 4 * budget):
+            break
+    return summarize(samples)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """``count`` threads for torch, this solver and numpy's BLAS within the block.
+
+    Threads are not pinned: on a machine that does other work set the affinity outside, e.g. ``taskset -c 0,1``. JAX
+    takes the cores that the process may use and cannot be told otherwise once it has started.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ImportError):
+                from threadpoolctl import threadpool_limits
+
+                stack.enter_context(threadpool_limits(count, user_api="blas"))
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def cpu_model() -> str:
+    """The processor's name as the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def version(package: str) -> str | None:
+    """Installed version of a distribution, None where it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def machine(packages: Iterable[str] = ()) -> Record:
+    """What was measured on and with, and the load average before; neither host names nor paths."""
+    names = ("torch", "numpy", *packages)
+    return {
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": round(os.getloadavg()[0], 1),
+        "build": {key: value for key, value in wbm_ext.build_info().items() if key != "threads"},
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def fingerprint(setting: Record) -> str:
+    """Short hash of a run's setting together with the compiled module: records of another build are never reused."""
+    from wbm_ext import _native
+
+    module = Path(_native.core.__file__).read_bytes()
+    return hashlib.sha256(json.dumps(setting, sort_keys=True).encode() + module).hexdigest()[:16]
+
+
+def write_json(path: Path, content: Record) -> None:
+    """Write a whole file or nothing: into a neighbour first, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class Store:
+    """Records by key, written to ``path`` after each; taken up again where setting and compiled module are the same."""
+
+    def __init__(self, path: Path, head: Record, setting: Record) -> None:
+        self.path = path
+        self.content: Record = head | {"setting": setting, "fingerprint": fingerprint(setting), "records": {}}
+        self.resumed = 0
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(path.read_text())
+            if found.get("fingerprint") == self.content["fingerprint"] and not found.get("complete"):
+                self.content["records"] = found["records"]
+                self.resumed = len(found["records"])
+
+    @property
+    def records(self) -> dict[str, Record]:
+        return self.content["records"]
+
+    def put(self, key: str, record: Record) -> None:
+        self.records[key] = record
+        write_json(self.path, self.content)
+
+    def finish(self) -> None:
+        """Mark the run as complete: the next one starts anew."""
+        self.content["complete"] = True
+        write_json(self.path, self.content)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement under a key ``section|case|subject``."""
+
+    key: str
+    run: Callable[[Store], Record]
+
+
+def run_tasks(tasks: list[Task], store: Store, quiet: bool = False) -> bool:
+    """Run what the store does not have yet; False when interrupted (Ctrl-C), with all finished records kept.
+
+    A task that fails is recorded with its error and does not stop the others; the next run tries it again.
+    """
+    open_tasks = [task for task in tasks if "error" in store.records.get(task.key, {"error": "not run"})]
+    try:
+        with tqdm(total=len(tasks), initial=len(tasks) - len(open_tasks), disable=quiet, dynamic_ncols=True) as bar:
+            for task in open_tasks:
+                bar.set_description_str(task.key.replace("|", ", "))
+                try:
+                    record = task.run(store)
+                except Exception as error:
+                    lines = str(error).strip().splitlines() or [""]
+                    text = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
+                    record = {"error": f"{type(error).__name__}: {text[:300]}"}
+                store.put(task.key, record)
+                bar.update()
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def compare(new: Record, old: Record) -> list[Record]:
+    """Records that both results have: seconds of each and old over new (above 1: the new one is faster)."""
+    rows = []
+    for key, record in new["records"].items():
+        before, after = old["records"].get(key, {}).get("seconds"), record.get("seconds")
+        if before and after:
+            apart = after["q3"] < before["q1"] or after["q1"] > before["q3"]
+            ratio = before["median"] / after["median"]
+            rows.append({"key": key, "old": before["median"], "new": after["median"], "ratio": ratio, "apart": apart})
+    return rows

@@ -1,0 +1,1 @@
+"""This solver beside its peers, in one process: ``python -m python_benchmarks.peers --help``."""

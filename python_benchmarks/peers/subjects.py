@@ -1,0 +1,88 @@
+"""One subject on one problem: checked against float64 first, then timed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from python_benchmarks._harness import Record, measure
+from python_benchmarks._problems import Problem, misfit, plain_plan, relative_error, residual
+from python_benchmarks.peers.registry import Peer, Run
+
+MISFIT = {"float32": 1e-3, "float64": 1e-8}  # largest |log P + D/ε - f - g|
+DISTANCE = {"float32": 1e-4, "float64": 1e-9}  # |P - reference|₁ after the same plain iterations
+GRADIENT = {"float32": 1e-3, "float64": 1e-6}  # relative 1-norm error of a gradient that counts as true
+STRICTER = (1.0, 1 / 3, 1 / 10, 1 / 30, 1 / 100)  # tolerances tried, in units of the residual asked for
+PROBE = 20  # iterations that tell how long one takes
+LEAST = 200  # iterations that are always allowed
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds: ``budget`` for the repeats of one timing, ``cap`` for one call; iterations at most ``most``."""
+
+    budget: float = 1.0
+    cap: float = 20.0
+    most: int = 200_000
+
+
+def judge(plan: np.ndarray, problem: Problem, iterations: int = 0, order: str = "") -> Record:
+    """Residual, form and, for plain iterations, distance from the float64 plan after as many; ``wrong`` says why."""
+    kind = str(problem.D.dtype)
+    record: Record = {"residual": residual(plan, problem), "misfit": misfit(plan, problem)}
+    wrong = [] if record["misfit"] <= MISFIT[kind] else [f"not of the form exp((f + g - D)/ε): {record['misfit']:.1e}"]
+    if order:
+        record["distance"] = relative_error(plan, plain_plan(problem, iterations, order))
+        if record["distance"] > DISTANCE[kind]:
+            wrong.append(f"{record['distance']:.1e} from float64 after {iterations} iterations")
+    return record | ({"wrong": "; ".join(wrong)} if wrong else {})
+
+
+def fixed(peer: Peer, problem: Problem, iterations: int, limits: Limits) -> Record:
+    """Time exactly ``iterations`` iterations (whatever a peer without that notion does for them)."""
+    run: Run = peer.prepare(problem, 0.0, iterations)
+    record = judge(run.plan(run.call()), problem, iterations, peer.order)
+    if "wrong" in record:
+        return record
+    note = {} if peer.order else {"note": "not plain iterations"}
+    return record | note | {"seconds": measure(run.call, limits.budget).record()}
+
+
+def _allowed(peer: Peer, problem: Problem, limits: Limits) -> int:
+    """Iterations that fit the cap on one call, from the time of a few."""
+    most = limits.most if peer.stops else 1000
+    run = peer.prepare(problem, 0.0, PROBE)
+    run.call()
+    begin = time.perf_counter()
+    run.call()
+    each = (time.perf_counter() - begin) / PROBE
+    return int(min(most, max(LEAST, limits.cap / max(each, 1e-7))))
+
+
+def to_residual(peer: Peer, problem: Problem, target: float, limits: Limits, repeats: bool = True) -> Record:
+    """Time a solve that achieves ``target``: under the loosest of the tolerances tried whose plan has that residual.
+
+    Stopping rules differ, so a tolerance is not compared but what it achieves. Where none achieves it within the cap
+    the record has ``reached: False`` with the best residual, the seconds of one such call and no timing.
+    """
+    iterations = _allowed(peer, problem, limits)
+    best: Record = {"residual": float("inf")}
+    for factor in STRICTER if peer.stops else (1.0,):
+        run: Run = peer.prepare(problem, factor * target, iterations)
+        begin = time.perf_counter()
+        result = run.call()
+        spent = time.perf_counter() - begin
+        record = judge(run.plan(result), problem)
+        if "wrong" in record:
+            return record | {"reached": False}
+        record |= {"reached": record["residual"] <= target, "tolerance": factor * target, "one_call": spent}
+        if record["reached"]:
+            budget = limits.budget if repeats else 0.0
+            return record | {"seconds": measure(run.call, budget, least=5 if repeats else 1).record()}
+        if record["residual"] < best["residual"]:
+            best = record
+        if spent > limits.cap or record["residual"] > 100 * target:
+            break  # it ended at the cap or at a floor; a stricter test would end there too
+    return best

@@ -1,0 +1,135 @@
+"""Statistics, resuming after an interrupt, noise notes, comparison. Nothing here asserts a real time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+
+@pytest.fixture
+def harness():
+    from python_benchmarks import _harness
+
+    return _harness
+
+
+def ticking(step: float):
+    """A clock that advances by ``step`` seconds each time it is read."""
+    return (step * count for count in itertools.count()).__next__
+
+
+def test_quartiles(harness):
+    timing = harness.summarize([4.0, 1.0, 3.0, 2.0, 5.0])
+    assert (timing.q1, timing.median, timing.q3, timing.repeats) == (2.0, 3.0, 4.0, 5)
+    assert harness.summarize([2.0]) == harness.Timing(2.0, 2.0, 2.0, 1)
+
+
+def test_a_wide_spread_is_noted(harness):
+    assert harness.Timing(1.0, 0.95, 1.05, 9).note() == ""
+    assert harness.Timing(1.0, 0.9, 1.4, 9).note() == "noisy, quartiles 50 % apart"
+    assert "noise" in harness.Timing(1.0, 0.9, 1.4, 9).record()
+    assert "noise" not in harness.Timing(1.0, 1.0, 1.0, 9).record()
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(0.0, 3), (100.0, 101), (1e9, 200)])
+def test_repeats_follow_the_budget(harness, budget, expected):
+    calls = []
+    timing = harness.measure(
+        lambda: calls.append(1), budget=budget, least=3, most=200, clock=ticking(0.5 if budget else 0.0001)
+    )
+    assert timing.repeats == (expected if budget else 1)
+    assert len(calls) == timing.repeats + 1  # one to warm up
+
+
+def test_short_calls_are_looped(harness):
+    calls = []
+    timing = harness.measure(lambda: calls.append(1), budget=1.0, most=4, clock=ticking(1e-6))
+    assert len(calls) == 1 + 4 * 20
+    assert timing.median == pytest.approx(1e-6 / 20)
+
+
+def test_threads_are_put_back(harness):
+    import torch
+
+    with harness.threads(2):
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 1
+
+
+def test_machine_tells_versions_and_no_paths(harness):
+    info = harness.machine(["pot", "no-such-package"])
+    text = json.dumps(info)
+    assert info["versions"]["torch"]
+    assert info["versions"]["no-such-package"] is None
+    assert info["build"]["compiler"]
+    assert "/home" not in text
+    import platform
+
+    assert platform.node() == "" or platform.node() not in text
+
+
+def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(harness, tmp_path):
+    path, ran = tmp_path / "run.json", []
+
+    def tasks(stop_at):
+        def make(name):
+            def run(store):
+                if name == stop_at:
+                    raise KeyboardInterrupt
+                ran.append(name)
+                return {"seconds": {"median": 1.0}}
+
+            return harness.Task(name, run)
+
+        return [make(name) for name in "abc"]
+
+    store = harness.Store(path, {}, {"sizes": 1})
+    assert not harness.run_tasks(tasks("b"), store, quiet=True)
+    assert list(json.loads(path.read_text())["records"]) == ["a"]
+
+    store = harness.Store(path, {}, {"sizes": 1})
+    assert store.resumed == 1
+    assert harness.run_tasks(tasks(None), store, quiet=True)
+    store.finish()
+    assert ran == ["a", "b", "c"]
+    assert harness.Store(path, {}, {"sizes": 1}).resumed == 0, "a complete run is not taken up again"
+
+
+def test_another_setting_starts_anew(harness, tmp_path):
+    store = harness.Store(tmp_path / "run.json", {}, {"sizes": 1})
+    store.put("a", {})
+    assert harness.Store(tmp_path / "run.json", {}, {"sizes": 2}).resumed == 0
+    (tmp_path / "run.json").write_text("{ half a fi")
+    assert harness.Store(tmp_path / "run.json", {}, {"sizes": 1}).resumed == 0
+
+
+def test_a_failing_task_stops_nobody_and_is_tried_again(harness, tmp_path):
+    def fail(store):
+        raise RuntimeError("first\nmiddle\nlast")
+
+    store = harness.Store(tmp_path / "run.json", {}, {})
+    assert harness.run_tasks([harness.Task("a", fail), harness.Task("b", lambda s: {"x": 1})], store, quiet=True)
+    assert store.records == {"a": {"error": "RuntimeError: first ... last"}, "b": {"x": 1}}
+    harness.run_tasks([harness.Task("a", lambda s: {"x": 2})], store, quiet=True)
+    assert store.records["a"] == {"x": 2}
+
+
+def test_json_is_whole_or_not_written(harness, tmp_path):
+    path = tmp_path / "kept.json"
+    harness.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        harness.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_comparison_of_two_results(harness):
+    def result(**records):
+        return {"records": {k: {"seconds": harness.Timing(*v, 5).record()} for k, v in records.items()}}
+
+    new = result(a=(1.0, 0.9, 1.1), b=(1.0, 0.9, 1.1), c=(1.0, 1.0, 1.0))
+    old = result(a=(2.0, 1.9, 2.1), b=(1.05, 0.9, 1.2))
+    rows = harness.compare(new, old)
+    assert [(r["key"], r["ratio"], r["apart"]) for r in rows] == [("a", 2.0, True), ("b", 1.05, False)]
