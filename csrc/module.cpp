@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "cpu/interrupt.h"
 #include "cpu/kernels.h"
 #include "cpu/solver.h"
 #ifdef WBM_WITH_CUDA
@@ -55,7 +56,7 @@ void bind_structs(py::module_& module) {
   py::class_<Options>(module, "Options", "How to solve; see csrc/problem.h.")
       .def(py::init([](int method, int criterion, double tol, std::int64_t max_iter, Address init_g, int threads) {
              return Options{static_cast<wbm::Method>(method), static_cast<wbm::Criterion>(criterion), tol, max_iter,
-                            at<const double>(init_g), threads};
+                            at<const double>(init_g), threads, nullptr};
            }),
            py::arg("method"), py::arg("criterion"), py::arg("tol"), py::arg("max_iter"), py::arg("init_g"),
            py::arg("threads"));
@@ -85,9 +86,25 @@ void bind_structs(py::module_& module) {
            py::arg("residual"), py::arg("history"), py::arg("iterations"), py::arg("max_iter"), py::arg("threads"));
 }
 
+// Whether Python has a signal to deliver (Ctrl-C); its handler runs here, and what it raises is kept for later.
+bool signal_pending() {
+  py::gil_scoped_acquire lock;
+  return PyErr_CheckSignals() != 0 || PyErr_Occurred();
+}
+
+void forward_interruptibly(const Problem& problem, Options options, const Solution& solution) {
+  wbm::Interrupt interrupt(signal_pending);
+  options.interrupt = &interrupt;
+  {
+    py::gil_scoped_release release;
+    wbm::cpu::forward(problem, options, solution);
+  }
+  if (PyErr_Occurred()) throw py::error_already_set();
+}
+
 void bind_cpu(py::module_& module) {
   const auto release = py::call_guard<py::gil_scoped_release>();
-  module.def("cpu_forward", &wbm::cpu::forward, release, py::arg("problem"), py::arg("options"), py::arg("solution"));
+  module.def("cpu_forward", &forward_interruptibly, py::arg("problem"), py::arg("options"), py::arg("solution"));
   module.def("cpu_backward", &wbm::cpu::backward, release, py::arg("problem"), py::arg("adjoint"));
   module.def(
       "cpu_mean_cost",

@@ -53,6 +53,8 @@ struct Problem {
   Reference reference = Reference::entropy;
 };
 
+class Interrupt;  // cpu/interrupt.h
+
 struct Options {
   Method method = Method::accelerated;
   Criterion criterion = Criterion::marginal;
@@ -60,6 +62,7 @@ struct Options {
   std::int64_t max_iter = 1000;      // one iteration = the f update, then the g update
   const double* init_g = nullptr;    // (batch, m), nullptr = 0
   int threads = 1;
+  Interrupt* interrupt = nullptr;    // CPU only: asked now and then whether to stop
 };
 
 // Where the answers go. Gauge of f, g with both marginals hard: <a,f>/sum(a) = <b,g>/sum(b).

@@ -144,8 +144,9 @@ def execute(driver: Path, kernels: str, timeout: float = 600.0) -> Outcome:
     environment.pop("WBM_MAX_ISA", None)
     if kernels != "native":
         environment["WBM_MAX_ISA"] = kernels
-    command = [str(driver)]
-    if "thread" in driver.parent.name and shutil.which("setarch"):
+    races = driver.parent.name == "thread"
+    command = [str(driver), *(["threads"] if races else [])]
+    if races and shutil.which("setarch"):
         command = ["setarch", platform.machine(), "-R", *command]  # its shadow memory wants addresses not randomised
     begin = time.perf_counter()
     done = subprocess.run(

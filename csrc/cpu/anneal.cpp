@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/interrupt.h"
 #include "cpu/scaling.h"
 
 namespace wbm {
@@ -29,7 +30,7 @@ bool anneal(const View<T>& view, int threads, double* f, double* g, std::int64_t
     }
     double residual = kInf;
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
-      if (++passes > budget) return false;
+      if (++passes > budget || raised(view.interrupt)) return false;
       const Scaling::Outcome outcome = scaling->iterate(kCalm, true, residual);
       if (outcome == Scaling::Outcome::rejected) return false;
       if (outcome == Scaling::Outcome::met) break;

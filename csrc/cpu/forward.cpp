@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/anneal.h"
+#include "cpu/interrupt.h"
 #include "cpu/kernels.h"
 #include "cpu/parallel.h"
 #include "cpu/report.h"
@@ -56,7 +57,7 @@ class Iteration {
     const bool may_scale = marginal && !history;
     if (done_ == 0 && may_scale && !options_.init_g && options_.max_iter > 1) start_cold();
     for (;;) {
-      if (done_ >= options_.max_iter) return End::limit;
+      if (done_ >= options_.max_iter || raised(options_.interrupt)) return End::limit;
       double residual = kInf;
       if (scaled_) {
         const Scaling::Outcome outcome = scaling_->iterate(test ? target : -1.0, translates, residual);
@@ -148,7 +149,7 @@ class Iteration {
       if (!annealed) restore(plain_f, plain_g);
     }
     double residual = kInf;
-    for (int attempt = 0; attempt < 4 && done_ < options_.max_iter; ++attempt) {
+    for (int attempt = 0; attempt < 4 && done_ < options_.max_iter && !raised(options_.interrupt); ++attempt) {
       const double before = residual;
       absorb();
       if (!scaled_) break;
@@ -366,6 +367,7 @@ template <typename T>
 void solve_one(const Problem& problem, const Options& options, const Solution& out, std::int64_t p, int threads) {
   View<T> view;
   view.open(problem, p);
+  view.interrupt = options.interrupt;
   std::int32_t status = view.status;
   double *f = out.f + p * problem.n, *g = out.g + p * problem.m;
   start(view, options.init_g ? options.init_g + p * problem.m : nullptr, g, status);
@@ -406,7 +408,8 @@ template <typename T>
 void solve_all(const Problem& problem, const Options& options, const Solution& solution) {
   const Threads threads(problem.batch, problem.n, problem.m, options.threads);
 #pragma omp parallel for num_threads(threads.across) if (threads.across > 1) schedule(dynamic)
-  for (std::int64_t p = 0; p < problem.batch; ++p) solve_one<T>(problem, options, solution, p, threads.within);
+  for (std::int64_t p = 0; p < problem.batch; ++p)
+    if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, threads.within);
 }
 
 template <typename T>

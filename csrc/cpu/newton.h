@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/interrupt.h"
 #include "cpu/kernels.h"
 
 namespace wbm {
@@ -44,6 +45,7 @@ class Newton {
     double levenberg = 1.0, best = now.residual;
     int fruitless = 0;
     for (int count = 0; alive && now.residual > target && passes_ < budget && count < 150 && fruitless < 12; ++count) {
+      if (raised(k_.view_.interrupt)) break;
       const double lambda = std::fmin(1.0, levenberg * std::fmin(1e-2, 0.1 * now.residual));
       prepare(lambda);
       if (jacobi_ && last_products >= kJacobiProducts) jacobi_ = m_ > kLargestFactor;

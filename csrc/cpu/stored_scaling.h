@@ -20,6 +20,8 @@
 
 namespace wbm {
 constexpr std::int64_t kChunk = 128;  // rows with one running sum K'u: the unit of work of a thread, whatever their number
+// Entries from which a second thread pays in one pass over K; a pass is short, and on a busy machine its barrier long.
+constexpr std::int64_t kParallelPass = std::int64_t(1) << 21;
 constexpr std::int64_t kLargest = std::int64_t(1) << 31;  // bytes of K
 
 struct Free {
@@ -137,7 +139,8 @@ class StoredScaling final : public Scaling {
   using PartType = Part;
 
   StoredScaling(const View<T>& view, int threads)
-      : view_(view), kernels_(scaling_kernels<S>()), threads_(threads), rows_(view.rows), columns_(view.columns),
+      : view_(view), kernels_(scaling_kernels<S>()), threads_(threads),
+        pass_threads_(view.n * view.m >= kParallelPass ? threads : 1), rows_(view.rows), columns_(view.columns),
         padded_((columns_.size() + kPadding - 1) / kPadding * kPadding), stride_(row_stride(padded_)),
         chunks_((rows_.size() + kChunk - 1) / kChunk), k_(aligned<S>(rows_.size() * stride_)), v_(aligned<S>(padded_)),
         partial_(aligned<S>(chunks_ * padded_)), sums_(rows_.size()), column_sums_(columns_.size()) {}
@@ -243,7 +246,7 @@ class StoredScaling final : public Scaling {
   template <typename Weight>
   void pass(const Weight& weight) {
     const int step = kernels_.block_rows(padded_ * static_cast<std::int64_t>(sizeof(S)));
-#pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
+#pragma omp parallel for num_threads(pass_threads_) if (pass_threads_ > 1) schedule(static)
     for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
       S* total = partial_.get() + chunk * padded_;
       std::fill(total, total + padded_, S(0));
@@ -311,7 +314,7 @@ class StoredScaling final : public Scaling {
 
   const View<T>& view_;
   const ScalingKernels<S>& kernels_;
-  const int threads_;
+  const int threads_, pass_threads_;
   Part rows_, columns_;
   const std::int64_t padded_, stride_, chunks_;
   std::unique_ptr<S[], Free> k_, v_, partial_;

@@ -76,6 +76,7 @@ struct View {
   double cost_sum = 0.0;     // over finite, unmasked entries with positive masses on both sides
   std::int64_t cost_count = 0;
   double cost_max = 0.0;     // largest |D_ij| among them
+  Interrupt* interrupt = nullptr;
 
   bool both_hard() const { return rows.hard && columns.hard; }
   const T* row(std::int64_t i) const { return cost_ + i * cost_stride_; }

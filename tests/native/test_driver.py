@@ -25,9 +25,8 @@ def test_no_memory_error_and_no_undefined_behaviour(kernels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernels", ["baseline", "native"])
-def test_no_data_race(kernels):
-    check("thread", kernels)
+def test_no_data_race():
+    check("thread", "native")
 
 
 def test_the_sources_and_flags_are_those_of_the_build():

@@ -7,13 +7,32 @@ from torch import Tensor
 
 from wbm_ext.errors import check_name
 from wbm_ext.solver import operators  # noqa: F401  (registers the operators)
-from wbm_ext.solver.arguments import COSTS, prepare
+from wbm_ext.solver.arguments import COSTS, Arguments, prepare
 from wbm_ext.solver.result import SinkhornResult
 from wbm_ext.solver.verdict import judge
 
 _INF = float("inf")
 Kappa = float | Tensor | tuple[float | Tensor, float | Tensor]
 Init = SinkhornResult | tuple[Tensor | None, Tensor] | None
+
+
+def _run(arguments: Arguments, validate: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Epsilon and the flat outputs of the operator; raises and warns as the status says."""
+    cost = arguments.cost
+    strength = arguments.epsilon
+    if strength is None:
+        strength = 0.05 * torch.ops.wbm_ext.mean_cost(
+            cost.detach(), arguments.a.detach(), arguments.b.detach(), arguments.mask
+        )
+    outputs = torch.ops.wbm_ext.solve(
+        cost, arguments.a, arguments.b, strength, arguments.kappa, arguments.mask, arguments.init_g,
+        arguments.reference, arguments.method, arguments.criterion, arguments.gradient, arguments.tol,
+        arguments.max_iter,
+    )  # fmt: skip
+    reads_device = validate == "full" or (validate == "auto" and cost.device.type == "cpu")
+    if reads_device and not torch.compiler.is_compiling():
+        judge(arguments, strength, outputs[7], outputs[5])
+    return strength, outputs
 
 
 def solve(
@@ -115,20 +134,8 @@ def solve(
         D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, grad=grad, method=method, tol=tol,
         max_iter=max_iter, criterion=criterion, init=init, mask=mask, validate=validate,
     )  # fmt: skip
+    strength, (sharp, regularized, f, g, mass, residual, iterations, status, _) = _run(arguments, validate)
     cost, batch = arguments.cost, arguments.batch
-    strength = arguments.epsilon
-    if strength is None:
-        strength = 0.05 * torch.ops.wbm_ext.mean_cost(
-            cost.detach(), arguments.a.detach(), arguments.b.detach(), arguments.mask
-        )
-    sharp, regularized, f, g, mass, residual, iterations, status, _ = torch.ops.wbm_ext.solve(
-        cost, arguments.a, arguments.b, strength, arguments.kappa, arguments.mask, arguments.init_g,
-        arguments.reference, arguments.method, arguments.criterion, arguments.gradient, arguments.tol,
-        arguments.max_iter,
-    )  # fmt: skip
-    reads_device = validate == "full" or (validate == "auto" and cost.device.type == "cpu")
-    if reads_device and not torch.compiler.is_compiling():
-        judge(arguments, strength, status, residual)
     n, m = cost.shape[-2:]
     return SinkhornResult(
         cost=sharp.reshape(batch),
@@ -191,8 +198,9 @@ def sinkhorn(
     1.0
     """
     check_name("cost", cost, COSTS)
-    result = solve(
+    arguments = prepare(
         D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, grad=grad, method=method, tol=tol,
         max_iter=max_iter, criterion=criterion, init=init, mask=mask, validate=validate,
     )  # fmt: skip
-    return result.cost if cost == "sharp" else result.regularized_cost
+    _, (sharp, regularized, *_) = _run(arguments, validate)
+    return (sharp if cost == "sharp" else regularized).reshape(arguments.batch)

@@ -152,7 +152,10 @@ def _kappa(kappa: object, batch: tuple[int, ...], like: Tensor) -> Tensor:
             raise ValueError(f"kappa must be a number, a tensor or a pair (rows, columns), got {len(kappa)} values")
         sides = [_strength(f"kappa[{k}]", value, batch, like, infinite=True) for k, value in enumerate(kappa)]
     else:
-        sides = [_strength("kappa", kappa, batch, like, infinite=True)] * 2
+        both = _strength("kappa", kappa, batch, like, infinite=True)
+        if not isinstance(both, Tensor):
+            return torch.full((math.prod(batch), 2), both, dtype=torch.float64, device=like.device)
+        sides = [both] * 2
     return torch.stack([_flat(side, batch, like) for side in sides], 1)
 
 

@@ -1,0 +1,33 @@
+"""A long solve answers Ctrl-C within a second."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+SCRIPT = """
+import time, torch, wbm_ext
+torch.set_num_threads(1)
+D = torch.rand(600, 600, dtype=torch.float64)
+print("ready", flush=True)
+try:
+    wbm_ext.solve(D, epsilon=1e-3, tol=0, max_iter=10_000_000)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+print(float(wbm_ext.sinkhorn(torch.zeros(2, 2) + 1)))  # and the next solve is whole
+"""
+
+
+def test_an_interrupt_ends_the_solve():
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)  # generous: a busy machine must not fail it; the solve itself lasts hours
+    finally:
+        process.kill()
+    assert out.split() == ["interrupted", "1.0"]
+    assert process.returncode == 0
