@@ -20,7 +20,7 @@ run: $(VENV)/run.stamp
 	$(BIN)/python -m wbm_ext compare --data $(DATA) $(if $(ROOT),--root $(ROOT)) --seeds $(SEEDS) --out $(OUT)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile   # two runners, a thread each; tests that need more ask
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

@@ -335,22 +335,25 @@ void start(const View<T>& view, const double* init, double* g, std::int32_t& sta
   }
 }
 
-// The residual does not see rows and columns that carry next to nothing, and their potentials may lag behind the others:
-// they get one update of their own, from which the plan does not change.
+// The residual does not see rows and columns that carry next to nothing of the plan, and their potentials may lag behind the
+// others: where a row carries less than `faint` before and after it, it gets one update of its own.
 template <typename T>
-void settle_faint(const View<T>& view, double* f, double* g) {
-  constexpr double kFaint = 1e-30;
-  const auto faint = [&](const Side& side, const double* potential, std::int64_t i) {
-    return side.active[i] && !side.hard && side.target(i, potential[i]) < kFaint * side.total;
+void settle_faint(const View<T>& view, double faint, double* f, double* g) {
+  const auto settle = [&](const Side& side, std::int64_t i, double top, double sum, double& potential) {
+    const double carried = sum > 0.0 ? std::exp((potential + top) * view.inverse_epsilon) * sum : 0.0;
+    const double updated = side.update(i, top, sum, view.epsilon);
+    if (carried <= faint && std::isfinite(updated) && side.target(i, updated) <= faint) potential = updated;
+  };
+  const auto candidate = [&](const Side& side, std::int64_t i, double potential) {
+    return side.active[i] && !side.hard && side.target(i, potential) <= faint;
   };
   for (std::int64_t i = 0; i < view.n; ++i) {
-    if (!faint(view.rows, f, i)) continue;
+    if (!candidate(view.rows, i, f[i])) continue;
     const LogSum s = row_kernels<T>().log_sum(view.row(i), view.mask_row(i), g, view.inverse_epsilon, view.m);
-    const double updated = view.rows.update(i, s.max, s.sum, view.epsilon);
-    if (std::isfinite(updated) && view.rows.target(i, updated) < kFaint * view.rows.total) f[i] = updated;
+    settle(view.rows, i, s.max, s.sum, f[i]);
   }
   for (std::int64_t j = 0; j < view.m; ++j) {
-    if (!faint(view.columns, g, j)) continue;
+    if (!candidate(view.columns, j, g[j])) continue;
     double top = -kInf, sum = 0.0;
     const auto exponent = [&](std::int64_t i) {
       const std::uint8_t* mask = view.mask_row(i);
@@ -358,8 +361,7 @@ void settle_faint(const View<T>& view, double* f, double* g) {
     };
     for (std::int64_t i = 0; i < view.n; ++i) top = std::fmax(top, exponent(i));
     for (std::int64_t i = 0; i < view.n; ++i) sum += std::exp((exponent(i) - top) * view.inverse_epsilon);
-    const double updated = view.columns.update(j, top, sum, view.epsilon);
-    if (std::isfinite(updated) && view.columns.target(j, updated) < kFaint * view.columns.total) g[j] = updated;
+    settle(view.columns, j, top, sum, g[j]);
   }
 }
 
@@ -393,7 +395,7 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
     end = iteration.run(target, history);
     report(view, threads, f, g, out, p);
   }
-  if (!history && options.tol > 0.0) settle_faint(view, f, g);
+  if (!history && options.tol > 0.0) settle_faint(view, 1e-30 * out.mass[p], f, g);
   set_gauge(view, f, g);
   out.iterations[p] = iteration.done();
   const bool overflow = !std::isfinite(out.residual[p]) || !representable(out.sharp[p], problem.float64) ||

@@ -26,7 +26,9 @@ def test_an_interrupt_ends_the_solve():
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=20)  # generous: a busy machine must not fail it; the solve itself lasts hours
+        out, _ = process.communicate(
+            timeout=20
+        )  # generous: a busy machine must not fail it; the solve itself lasts hours
     finally:
         process.kill()
     assert out.split() == ["interrupted", "1.0"]
