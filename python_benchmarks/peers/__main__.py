@@ -20,8 +20,8 @@ from pathlib import Path
 
 from python_benchmarks import _harness as harness
 from python_benchmarks.peers import batches, own, single, table
+from python_benchmarks.peers.loaded import load, packages
 from python_benchmarks.peers.options import Options
-from python_benchmarks.peers.registry import load, packages
 from python_benchmarks.peers.subjects import Limits
 
 HERE = Path(__file__).resolve().parents[1]

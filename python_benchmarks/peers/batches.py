@@ -9,8 +9,9 @@ import numpy as np
 from python_benchmarks._harness import Record, Store, Task, measure, threads
 from python_benchmarks._problems import Problem, clouds, plain_plan, relative_error, residual, sharp_gradient
 from python_benchmarks.peers import ours
+from python_benchmarks.peers.loaded import load
 from python_benchmarks.peers.options import Options
-from python_benchmarks.peers.registry import BatchRun, Peer, load
+from python_benchmarks.peers.registry import BatchRun, Peer
 from python_benchmarks.peers.single import present
 from python_benchmarks.peers.subjects import GRADIENT, STRICTER
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from python_benchmarks._harness import Record, Store, Task, measure, threads
 from python_benchmarks._problems import clouds
 from python_benchmarks.peers import loops, ours
+from python_benchmarks.peers.loaded import load
 from python_benchmarks.peers.options import Options
-from python_benchmarks.peers.registry import Peer, load
+from python_benchmarks.peers.registry import Peer
 from python_benchmarks.peers.subjects import fixed, to_residual
 
 OURS = Peer(ours.OURS, "wbm_ext", "wbm_ext", ours.prepare, order="rows")

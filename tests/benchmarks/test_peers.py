@@ -24,9 +24,9 @@ def limits():
 
 def peer_named(name, batch=False):
     """The peer, skipping where it is not installed; torch's loop without the wait for a compiler."""
-    from python_benchmarks.peers import registry, with_torch
+    from python_benchmarks.peers import loaded, with_torch
 
-    peer = next(p for p in registry.load()[batch] if p.name.startswith(name))
+    peer = next(p for p in loaded.load()[batch] if p.name.startswith(name))
     if peer.absent():
         pytest.skip(peer.absent())
     return dataclasses.replace(peer, prepare=with_torch.loop(False)) if peer.package == "torch" else peer
