@@ -5,7 +5,8 @@
 
 namespace wbm::cpu {
 
-// Log-domain Sinkhorn. O(iterations n m) per problem, workspace O(n + m) per thread.
+// Sinkhorn. O(iterations n m) per problem; workspace per thread: the kernel matrix once, n m of the type of D (twice that and
+// a factor of m^2 float32 where Newton steps take over).
 void forward(const Problem& problem, const Options& options, const Solution& solution);
 
 // Gradients in D, a, b; O(n m) per conjugate gradient step, workspace n m float64 per thread.

@@ -8,7 +8,8 @@ import sys
 import time
 
 SCRIPT = """
-import time, torch, wbm_ext
+import signal, torch, wbm_ext
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner started in the background hands down "ignore"
 torch.set_num_threads(1)
 D = torch.rand(600, 600, dtype=torch.float64)
 print("ready", flush=True)

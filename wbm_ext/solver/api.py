@@ -80,10 +80,13 @@ def solve(
         "implicit": exact at the fixed point, by one linear system; error of the order of the residual.
         "unrolled": exact derivative of the iterations that were run (always plain ones).
         "frozen": the plan is a constant (ESCFR Alg. 3, step 5): dD = P, nothing for a and b.
-        With both marginals hard only directions that keep the total mean anything: Σ a da = Σ b db = 0.
+        With both marginals hard only directions that keep the total mean anything: Σ a da = Σ b db = 0. At a zero mass
+        the derivative is the one-sided one; where that is infinite (entropy reference with a finite κ, or for the
+        regularised cost) or leaves the range of the type, 0 is returned.
     method : {"auto", "sinkhorn"}
-        "sinkhorn": plain iterations. "auto": whatever reaches the same solution; with a finite kappa each iteration is
-        followed by the translation of the potentials that is optimal along its line.
+        "sinkhorn": plain iterations. "auto": whatever reaches the same solution: with a finite kappa each iteration is
+        followed by the translation of the potentials that is optimal along its line; where the iterations crawl (small
+        ε, tight ``tol``), annealing in ε and Newton steps take over, and ``iterations`` counts passes over the matrix.
     tol : float
         On the residual of :class:`SinkhornResult`; 0 runs exactly ``max_iter`` iterations.
     max_iter : int

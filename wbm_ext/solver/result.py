@@ -23,7 +23,7 @@ class SinkhornResult:
         The whole minimum: ⟨D, P⟩ - ε H(P) + κ₁ KL(P1 | a) + κ₂ KL(Pᵀ1 | b), or with ε KL(P | a bᵀ) in the place of
         - ε H(P) for ``reference="product"``. A different number from ``cost``.
     iterations : Tensor of int64, shape (...)
-        Sinkhorn iterations run (one = the f update, then the g update).
+        Sinkhorn iterations run (one = the f update, then the g update); with ``method="auto"`` passes over the matrix.
     residual : Tensor of float64, shape (...)
         (|P1 - r*|₁ + |Pᵀ1 - c*|₁) / max(mass, (Σa + Σb)/2) of the plan delivered, with r* = a (hard) or
         a exp(-f/κ₁) (soft, f the dual potential).
