@@ -86,7 +86,7 @@ def test_unknown_command_and_option(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_reports_versions_build_and_devices(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     printed = capsys.readouterr().out
-    for words in ("wbm_ext: ", "torch: ", "python: ", "build: ", "devices: cpu"):
+    for words in ("wbm_ext: ", "torch: ", "python: ", "compiler: ", "cuda_architectures: ", "devices: cpu"):
         assert words in printed
 
 

@@ -102,14 +102,7 @@ def info() -> None:
 
         import wbm_ext
 
-        lines: dict[str, Any] = {
-            "wbm_ext": wbm_ext.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "threads": torch.get_num_threads(),
-        }
-        lines |= {f"build: {key}": value for key, value in wbm_ext.build_info().items()}
+        lines: dict[str, Any] = {**wbm_ext.build_info(), "system": f"{platform.system()} {platform.machine()}"}
         count = torch.cuda.device_count()
         names = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
         lines["devices"] = f"cpu, {names}" if names else "cpu"
