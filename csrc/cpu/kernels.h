@@ -27,6 +27,9 @@ struct RowKernels {
   void (*column_sum)(const T* cost, const std::uint8_t* mask, double f, const double* max, double* sum,
                      double inverse_epsilon, std::int64_t begin, std::int64_t end);
 
+  // 1 when all m entries are finite; then sum = sum_j D_j, largest = max_j |D_j|
+  int (*scan)(const T* cost, std::int64_t m, double* sum, double* largest);
+
   // max_j (g_j - D_ij), -inf when nothing is admissible
   double (*row_max)(const T* cost, const std::uint8_t* mask, const double* g, std::int64_t m);
 

@@ -65,6 +65,24 @@ void column_sum(const T* cost, const std::uint8_t* mask, double f, const double*
 }
 
 template <typename T>
+int scan(const T* cost, std::int64_t m, double* sum_, double* largest) {
+  const std::int64_t whole = m / kLanes * kLanes;
+  Vec total = splat(0.0), top = splat(0.0), spoiled = splat(0.0);
+  const auto lanes = [&](Vec x) {
+    total += x;
+    top = max(x < 0.0 ? -x : x, top);
+    spoiled += x - x;  // 0, or NaN where x is infinite or NaN
+  };
+  for (std::int64_t j = 0; j < whole; j += kLanes) lanes(load(cost + j));
+  Vec tail = splat(0.0);
+  for (std::int64_t j = whole; j < m; ++j) tail[j - whole] = static_cast<double>(cost[j]);
+  lanes(tail);
+  *sum_ = sum(total);
+  *largest = max(top);
+  return sum(spoiled) == 0.0;
+}
+
+template <typename T>
 double row_max(const T* cost, const std::uint8_t* mask, const double* g, std::int64_t m) {
   const std::int64_t whole = m / kLanes * kLanes;
   Vec top = splat(-kInfinity);
@@ -111,7 +129,7 @@ void plan(const T* cost, const std::uint8_t* mask, double f, const double* g, do
 }  // namespace
 
 extern const LogKernels log_kernels;
-const LogKernels log_kernels = {{log_sum<float>, column_max<float>, column_sum<float>, row_max<float>, add_plan<float>, plan<float>},
-                                {log_sum<double>, column_max<double>, column_sum<double>, row_max<double>, add_plan<double>, plan<double>}};
+const LogKernels log_kernels = {{log_sum<float>, column_max<float>, column_sum<float>, scan<float>, row_max<float>, add_plan<float>, plan<float>},
+                                {log_sum<double>, column_max<double>, column_sum<double>, scan<double>, row_max<double>, add_plan<double>, plan<double>}};
 
 }  // namespace wbm::WBM_ISA

@@ -1,5 +1,7 @@
 #include "cpu/view.h"
 
+#include "cpu/kernels.h"
+
 namespace wbm {
 
 template <typename T>
@@ -54,12 +56,23 @@ void View<T>::scan_cost() {
   columns.active.assign(m, 0);
   cost_sum = cost_max = 0.0;
   cost_count = 0;
-  bool invalid = false;
+  bool invalid = false, all_columns = false;
+  bool full = true;  // every column has mass
+  for (std::int64_t j = 0; j < m; ++j) full &= columns.mass[j] > 0.0;
   for (std::int64_t i = 0; i < n; ++i) {
     const T* cost = row(i);
     const std::uint8_t* mask = mask_row(i);
     const bool carries = rows.mass[i] > 0.0;
     double sum = 0.0, largest = 0.0;
+    if (full && carries && !mask && row_kernels<T>().scan(cost, m, &sum, &largest)) {  // the common row: nothing forbidden
+      rows.active[i] = 1;
+      all_columns = true;
+      cost_sum += sum;
+      cost_count += m;
+      if (largest > cost_max) cost_max = largest;
+      continue;
+    }
+    sum = largest = 0.0;
     std::int64_t count = 0;
     bool bad = false;
     for (std::int64_t j = 0; j < m; ++j) {
@@ -78,6 +91,7 @@ void View<T>::scan_cost() {
     if (largest > cost_max) cost_max = largest;
     invalid |= bad;
   }
+  if (all_columns) columns.active.assign(m, 1);
   if (invalid) status |= kNanCost;
 
   // A hard marginal with mass and no partner cannot be met by any plan.
