@@ -18,7 +18,7 @@ from wbm_ext import _core
 ROOT = Path(wbm_ext.__file__).parent
 
 # A room may import those in its list, and nothing runs back.
-LEAVES = {"errors", "_version", "_native"}
+LEAVES = {"errors", "parameters", "_version", "_native"}
 MAY_IMPORT = {
     "solver": LEAVES,
     "losses": LEAVES | {"solver"},

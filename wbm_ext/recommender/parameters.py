@@ -1,56 +1,7 @@
-"""Checks of estimator parameters: one short function a kind, each naming argument, range and what it got."""
+"""Checks of estimator parameters, shared with the treatment-effect systems."""
 
 from __future__ import annotations
 
-import math
-import numbers
+from wbm_ext.parameters import check_device, check_flag, check_integer, check_number
 
-import torch
-
-
-def check_integer(argument: str, value: object, *, least: int = 1) -> None:
-    """Raise unless ``value`` is an integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{argument} must be an integer of at least {least}; got {value!r}")
-    if value < least:
-        raise ValueError(f"{argument} must be an integer of at least {least}; got {value}")
-
-
-def check_number(
-    argument: str,
-    value: object,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    below: float | None = None,
-    optional: bool = False,
-) -> None:
-    """Raise unless ``value`` is finite with ``above`` < value, ``least`` <= value and value < ``below``."""
-    if optional and value is None:
-        return
-    bounds = [f"> {above:g}"] if above is not None else []
-    bounds += [f">= {least:g}"] if least is not None else []
-    bounds += [f"< {below:g}"] if below is not None else []
-    expected = f"{argument} must be a finite number {' and '.join(bounds)}".rstrip()
-    expected += " or None" if optional else ""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{expected}; got {value!r}")
-    inside = (above is None or value > above) and (least is None or value >= least)
-    if not (math.isfinite(value) and inside and (below is None or value < below)):
-        raise ValueError(f"{expected}; got {value!r}")
-
-
-def check_flag(argument: str, value: object) -> None:
-    """Raise unless ``value`` is True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{argument} must be True or False; got {value!r}")
-
-
-def check_device(value: object) -> None:
-    """Raise unless ``value`` names a device that torch can use here, e.g. "cpu" or "cuda:0"."""
-    try:
-        device = torch.device(value)  # type: ignore[arg-type]
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda'; got {value!r}") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={value!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+__all__ = ["check_device", "check_flag", "check_integer", "check_number"]
