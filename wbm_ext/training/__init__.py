@@ -1,12 +1,30 @@
 """One training loop for every model of the package, and reproducible randomness.
 
 Imports torch, numpy and tqdm; knows nothing of recommenders or treatment effects.
+
+:func:`train` minimises the sum of the terms that ``step(batch)`` returns. Where a batch brings several updates with
+parameters of their own (joint learning: prediction, then imputation), ``step`` is a list of :class:`Phase`, run in
+order on every batch::
+
+    train(
+        nn.ModuleDict({"prediction": f, "imputation": g}),
+        [
+            Phase(name="prediction", step=doubly_robust, parameters=f),
+            Phase(name="imputation", step=residual, parameters=g, lr=0.001),
+        ],
+        batches,
+        epochs=100,
+    )
+
+Each phase's terms give a gradient to its own parameters only, so nothing has to be detached by hand, and each has an
+optimiser of its own (Adam unless told). All terms stand in one record an epoch, under different names.
 """
 
 from __future__ import annotations
 
 from wbm_ext.training.history import History
 from wbm_ext.training.loop import train
+from wbm_ext.training.phases import Phase
 from wbm_ext.training.seeding import Streams, initialise_linear, initialise_normal
 
-__all__ = ["History", "Streams", "initialise_linear", "initialise_normal", "train"]
+__all__ = ["History", "Phase", "Streams", "initialise_linear", "initialise_normal", "train"]

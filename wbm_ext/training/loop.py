@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,14 +12,14 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from wbm_ext.training.history import History
+from wbm_ext.training.phases import Phase, Step, as_updates, finite_validation, mean_terms, take_step
 
-Step = Callable[[Any], Mapping[str, torch.Tensor]]
 Callback = Callable[[int, dict[str, float]], None]
 
 
 def train(
     model: nn.Module,
-    step: Step,
+    step: Step | Sequence[Phase],
     batches: Iterable[Any],
     *,
     epochs: int,
@@ -42,12 +42,15 @@ def train(
         validation, callbacks and at the end.
     step : callable, batch -> {name: scalar tensor}
         The named loss terms of one batch, each already multiplied by its weight. Their **sum** is minimised.
+        A sequence of :class:`~wbm_ext.training.Phase` instead makes several updates a batch, each with terms,
+        parameters and an optimiser of its own; ``loss`` is then the sum of the terms of all.
     batches : iterable
         Iterated afresh every epoch (so not a generator that is spent after one pass).
     epochs : int
         Largest number of epochs.
     optimizer : torch.optim.Optimizer, optional
-        Default: Adam(``lr``, ``weight_decay``) over all parameters that require a gradient.
+        Default: Adam(``lr``, ``weight_decay``) over all parameters that require a gradient. Parameters it does
+        not hold get no gradient.
     validate : callable () -> float, optional
         Called after each epoch without gradients; lower is better.
     patience : int
@@ -73,7 +76,7 @@ def train(
     ValueError
         If ``batches`` yields nothing in some epoch, or ``step`` returns no term.
     """
-    optimizer = optimizer or _adam(model, lr, weight_decay)
+    updates = as_updates(model, step, optimizer, lr, weight_decay)
     history = History()
     best: dict[str, torch.Tensor] | None = None
     best_value = math.inf
@@ -84,21 +87,13 @@ def train(
             model.train()
             values: list[dict[str, torch.Tensor]] = []
             for batch in batches:
-                terms = step(batch)
-                if not terms:
-                    raise ValueError("step returned no loss term")
-                loss = torch.stack([term.reshape(()) for term in terms.values()]).sum()
-                optimizer.zero_grad(set_to_none=True)
-                if loss.requires_grad:
-                    loss.backward()
-                    optimizer.step()
-                values.append({name: term.detach() for name, term in terms.items()})
-            record = _means(values, epoch)
+                values.append(take_step(updates, batch))
+            record = mean_terms(values, epoch)
 
             model.eval()
             with torch.no_grad():
                 if validate is not None:
-                    record["validation"] = _finite(float(validate()), epoch)
+                    record["validation"] = finite_validation(float(validate()), epoch)
                 for callback in callbacks:
                     callback(epoch, record)
             history.records.append(record)
@@ -120,38 +115,3 @@ def train(
     model.eval()
     history.seconds = time.perf_counter() - start
     return history
-
-
-def _adam(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
-
-
-def _means(values: list[dict[str, torch.Tensor]], epoch: int) -> dict[str, float]:
-    """Average the terms over the steps of an epoch; raise at the first step that is not finite."""
-    if not values:
-        raise ValueError(f"batches yielded nothing in epoch {epoch}; it must be iterable once an epoch")
-    names = list(dict.fromkeys(name for value in values for name in value))
-    record: dict[str, float] = {"epoch": float(epoch), "loss": 0.0}
-    first: tuple[int, str, float] | None = None
-    for name in names:
-        series = [(index, value[name]) for index, value in enumerate(values) if name in value]
-        stacked = torch.stack([term.reshape(()) for _, term in series]).double().cpu()
-        bad = torch.nonzero(~torch.isfinite(stacked)).flatten()
-        if len(bad) and (first is None or series[int(bad[0])][0] < first[0]):
-            first = (series[int(bad[0])][0], name, float(stacked[bad[0]]))
-        record[name] = float(stacked.mean())
-        record["loss"] += float(stacked.sum()) / len(values)
-    if first is not None:
-        index, name, value = first
-        raise FloatingPointError(
-            f"loss term {name!r} became {value} in epoch {epoch}, step {index + 1} of {len(values)}; "
-            "a smaller learning rate or stronger clipping usually helps"
-        )
-    return record
-
-
-def _finite(value: float, epoch: int) -> float:
-    if not math.isfinite(value):
-        raise FloatingPointError(f"the validation value became {value} in epoch {epoch}")
-    return value
