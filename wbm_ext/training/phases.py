@@ -121,7 +121,7 @@ def as_updates(
             phase.name,
         )
         update = Update(phase.name, phase.step, chosen)
-        foreign = sum(id(parameter) not in owned for parameter in [*parameters, *update.parameters])
+        foreign = len({id(parameter) for parameter in [*parameters, *update.parameters]} - owned)
         if foreign:
             raise ValueError(
                 f"phase {phase.name!r} trains {foreign} parameters that are not in model, so that neither the best "
