@@ -30,7 +30,7 @@ def check_number(
 
     ``optional`` allows None, ``infinite`` allows inf.
     """
-    if optional and value is None or infinite and value == math.inf:
+    if (optional and value is None) or (infinite and value == math.inf):
         return
     bounds = [f"> {above:g}"] if above is not None else []
     bounds += [f">= {least:g}"] if least is not None else []
