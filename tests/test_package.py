@@ -24,9 +24,10 @@ MAY_IMPORT = {
     "losses": LEAVES | {"solver"},
     "datasets": LEAVES,
     "metrics": LEAVES | {"datasets"},
-    "training": LEAVES,
+    "persistence": LEAVES,
+    "training": LEAVES | {"persistence"},
     "plots": LEAVES,
-    "recommender": LEAVES | {"losses", "training", "datasets", "metrics"},
+    "recommender": LEAVES | {"losses", "persistence", "training", "datasets", "metrics"},
     "cli": LEAVES | {"recommender", "plots", "datasets", "metrics", "losses"},
 }
 

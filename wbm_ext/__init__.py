@@ -13,6 +13,7 @@ from wbm_ext import losses
 from wbm_ext._native import build_info
 from wbm_ext._version import __version__
 from wbm_ext.errors import BalanceWarning, ConvergenceWarning
+from wbm_ext.loading import load
 from wbm_ext.solver import SinkhornResult, Status, sinkhorn, solve
 
 _LAZY = ("datasets", "metrics", "plots", "recommender", "training")
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "build_info",
     "datasets",
+    "load",
     "losses",
     "metrics",
     "plots",

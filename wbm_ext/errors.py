@@ -55,6 +55,10 @@ class ChecksumError(DatasetError):
     """A data file whose SHA-256 is not the registered one."""
 
 
+class FileFormatError(ValueError):
+    """A model file or checkpoint that cannot be used as it is."""
+
+
 class MissingExtraError(ImportError):
     """An optional dependency that is not installed; the message holds the command that installs it."""
 

@@ -1,0 +1,93 @@
+"""``estimator.save(path)`` and what ``wbm_ext.load(path)`` needs to give it back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from wbm_ext.errors import FileFormatError
+from wbm_ext.persistence.codec import pack, unpack
+from wbm_ext.persistence.files import read_document, write_document
+
+FORMAT = 1
+
+
+class Saveable:
+    """Mixin of estimators in scikit-learn's manner (``get_params``, learnt names that end in ``_``).
+
+    A subclass says in which room ``create(name, **params)`` makes it (``room``) and under which ``name``. What is
+    saved is ``_state()``, by default every attribute whose name ends in ``_``; a subclass with other learnt
+    attributes extends ``_state`` and ``_set_state``.
+    """
+
+    room: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+
+    def _state(self) -> dict[str, Any]:
+        """Return {attribute: value} of what has been learnt; values that :func:`wbm_ext.persistence.pack` takes."""
+        return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        """Take the values that ``_state`` gave, tensors and networks already on the device of the estimator."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one file, which :func:`wbm_ext.load` reads.
+
+        The file holds the system's name, its parameters, tensors and plain values; reading it runs no code from it.
+        It also holds the data that prediction needs, e.g. which pairs were observed. A ``random_state`` that is a
+        ``torch.Generator`` is saved as None. The file appears whole or not at all.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        FileNotFoundError
+            If the folder does not exist.
+        TypeError
+            If a learnt attribute cannot be saved; names it.
+        """
+        state = self._state()
+        if not state:
+            from sklearn.exceptions import NotFittedError
+
+            raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' before 'save'.")
+        params = dict(self.get_params(deep=False))  # type: ignore[attr-defined]
+        if isinstance(params.get("random_state"), torch.Generator):
+            params["random_state"] = None
+        content = {
+            "room": self.room,
+            "system": self.name,
+            "params": {name: pack(value, f"parameter {name}") for name, value in params.items()},
+            "state": {name: pack(value, name) for name, value in state.items()},
+        }
+        write_document(path, "model", FORMAT, content)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says: which estimator of which room, its parameters, its packed state."""
+
+    room: str
+    system: str
+    params: dict[str, Any]
+    state: dict[str, Any]
+
+    def fill(self, estimator: Saveable, device: torch.device | str) -> None:
+        """Give ``estimator`` the saved state, on ``device``."""
+        estimator._set_state({name: unpack(value, device) for name, value in self.state.items()})
+
+
+def read_model(path: str | os.PathLike[str]) -> ModelFile:
+    """Read the model file at ``path``; see :func:`wbm_ext.persistence.read_document` for the errors."""
+    document = read_document(path, "model", FORMAT)
+    fields = {"room": str, "system": str, "params": dict, "state": dict}
+    for name, kind in fields.items():
+        if not isinstance(document.get(name), kind):
+            raise FileFormatError(f"{path} is damaged: its entry {name!r} is no {kind.__name__}")
+    params = {name: unpack(value) for name, value in document["params"].items()}
+    return ModelFile(document["room"], document["system"], params, document["state"])
