@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,24 @@ import pytest
 
 
 @pytest.fixture
-def coat_root() -> Path:
-    """Folder of the real Coat files; without WBM_DATA there is nothing to read."""
+def real_root() -> Callable[[str], Path]:
+    """Function from the name of a data set to the folder of its real files; skips without WBM_DATA."""
     parent = os.environ.get("WBM_DATA")
-    if not parent:
-        pytest.skip("WBM_DATA is not set")
-    folder = Path(parent) / "coat"
-    assert folder.is_dir(), f"WBM_DATA is set, but {folder} is not a folder"
-    return folder
+
+    def find(name: str) -> Path:
+        if not parent:
+            pytest.skip("WBM_DATA is not set")
+        folder = Path(parent) / name
+        assert folder.is_dir(), f"WBM_DATA is set, but {folder} is not a folder"
+        return folder
+
+    return find
+
+
+@pytest.fixture
+def coat_root(real_root: Callable[[str], Path]) -> Path:
+    """Folder of the real Coat files."""
+    return real_root("coat")
 
 
 @pytest.fixture

@@ -9,20 +9,26 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from wbm_ext.datasets.acic import load_acic2016
 from wbm_ext.datasets.bundle import RatingsDataset
 from wbm_ext.datasets.coat import load_coat
 from wbm_ext.datasets.files import data_root, verify
+from wbm_ext.datasets.ihdp import load_ihdp
 from wbm_ext.datasets.ratings import Ratings, overlap
 from wbm_ext.datasets.synthetic import make_ratings
+from wbm_ext.datasets.treatments import Treatments
 from wbm_ext.errors import check_name
 
 __all__ = [
     "NAMES",
     "Ratings",
     "RatingsDataset",
+    "Treatments",
     "data_root",
     "load",
+    "load_acic2016",
     "load_coat",
+    "load_ihdp",
     "make_ratings",
     "overlap",
     "verify",
