@@ -1,4 +1,4 @@
-"""Metrics of debiased recommenders: ranking quality, health of weights, estimates of the ideal loss."""
+"""Metrics of debiased recommenders (ranking, weights, estimates of the ideal loss) and of treatment effects."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from wbm_ext.metrics.balance import (
     largest_share,
     propensity_calibration,
 )
+from wbm_ext.metrics.effects import (
+    ate_error,
+    att_error,
+    pehe,
+    pehe_squared,
+    predicted_effect,
+    rmse_counterfactual,
+    rmse_factual,
+)
 from wbm_ext.metrics.estimators import dr_estimate, ideal_loss, ips_estimate, naive_estimate, snips_estimate
 from wbm_ext.metrics.ranking import auc, f1_at_k, ndcg_at_k, precision_at_k, ranking_report, recall_at_k
+from wbm_ext.metrics.report import effect_report
+from wbm_ext.metrics.uplift import auuc, auuc_separate, qini, qini_curve, uplift_curve
 
 __all__ = [
+    "ate_error",
+    "att_error",
     "auc",
+    "auuc",
+    "auuc_separate",
     "clipped_share",
     "dr_estimate",
+    "effect_report",
     "effective_sample_size",
     "f1_at_k",
     "ideal_loss",
@@ -22,9 +38,17 @@ __all__ = [
     "largest_share",
     "naive_estimate",
     "ndcg_at_k",
+    "pehe",
+    "pehe_squared",
     "precision_at_k",
+    "predicted_effect",
     "propensity_calibration",
+    "qini",
+    "qini_curve",
     "ranking_report",
     "recall_at_k",
+    "rmse_counterfactual",
+    "rmse_factual",
     "snips_estimate",
+    "uplift_curve",
 ]
