@@ -12,8 +12,10 @@ import torch
 from wbm_ext import losses
 from wbm_ext.datasets import Ratings, RatingsDataset
 from wbm_ext.errors import BalanceWarning
-from wbm_ext.recommender import IPS, create
+from wbm_ext.recommender import create
+from wbm_ext.recommender.objectives import propensity_loss
 from wbm_ext.recommender.sampling import Batch, PairSpace
+from wbm_ext.recommender.systems.ips import IPS
 from wbm_ext.training import Streams
 
 BATCH = Batch(
@@ -32,8 +34,9 @@ def ready(name: str, **params: Any) -> Any:
     model = create(name, dtype="float64", embedding_dim=2, random_state=0, validation=None, epochs=1, **params)
     space = PairSpace(ratings, np.array([True, False, True]), dtype=torch.float64)
     model.n_users_, model.n_items_, model.density_, model.observed_ = 3, 4, space.density, ratings
+    model.base_rate_, model._judges = 0.5, None
     model._prepare(space, Streams(0))
-    model.model_ = model._network(space, torch.Generator().manual_seed(0), dtype=torch.float64, base_rate=0.5)
+    model.model_ = model._network(space, torch.Generator().manual_seed(0), base_rate=0.5)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.model_.parameters():
@@ -58,7 +61,7 @@ def gradients(model: Any, term: torch.Tensor) -> dict[str, float]:
 
 def test_naive_is_the_mean_error_of_the_batch() -> None:
     model = ready("naive")
-    observed = Batch(*(part[TREATED] for part in BATCH))
+    observed = BATCH.take(TREATED)
     assert model._terms(observed)["prediction"].item() == pytest.approx(errors(model)[TREATED].mean().item())
 
 
@@ -67,7 +70,7 @@ def test_ips_weighs_errors_by_clipped_inverse_propensities(normalise: str) -> No
     model = ready("ips", normalise=normalise, floor=0.3)
     fixed = torch.tensor([0.05, 0.5, 0.9], dtype=torch.float64)  # the first below the floor
     model._propensity = lambda users, items: fixed
-    observed = Batch(*(part[TREATED] for part in BATCH))._replace(weight=torch.full((3,), 1 / 3).double())
+    observed = BATCH.take(TREATED)._replace(weight=torch.full((3,), 1 / 3).double())
     e = errors(model)[TREATED]
     inverse = torch.tensor([1 / 0.3, 2.0, 1 / 0.9], dtype=torch.float64)
     expected = 3 / 12 * (inverse * e).mean() if normalise == "none" else (inverse * e).sum() / inverse.sum()
@@ -137,7 +140,7 @@ def test_labels_of_unobserved_pairs_are_never_read() -> None:
 @pytest.mark.parametrize("group", [True, False])
 def test_one_group_batches_have_no_balance_and_are_counted(group: bool) -> None:
     model = ready("ips-wbm")
-    part = Batch(*(values[BATCH.observed == group] for values in BATCH))
+    part = BATCH.take(BATCH.observed == group)
     terms = model._terms(part)
     assert terms["balance"].item() == 0.0
     assert model.one_group_batches_ == 1
@@ -225,8 +228,6 @@ def test_stage_one_recovers_true_propensities() -> None:
 
 @pytest.mark.parametrize("loss", ["nll", "mse"])
 def test_stage_one_losses(loss: str) -> None:
-    from wbm_ext.recommender.propensity import propensity_loss
-
     logit = torch.tensor([-1.0, 0.0, 1.0, 2.0, -2.0], dtype=torch.float64)
     q, o = torch.sigmoid(logit), BATCH.observed.double()
     each = (q - o) ** 2 if loss == "mse" else -(o * q.log() + (1 - o) * (1 - q).log())

@@ -35,7 +35,7 @@ def compare(
     data: Annotated[str, typer.Option(help="Data set: synthetic or coat.")] = "synthetic",
     root: Annotated[Path | None, typer.Option(help="Folder with the files of a real data set.")] = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0 .. N - 1, the same for every system.")] = 3,
-    systems: Annotated[str, typer.Option(help="Names joined by commas; empty: all.")] = "",
+    systems: Annotated[str, typer.Option(help="Names joined by commas; empty: naive,ips,ips-wbm.")] = "",
     epochs: Annotated[int | None, typer.Option(help="Largest number of epochs, if not the default.")] = None,
     k: Annotated[int, typer.Option(help="Length of the lists for NDCG and F1.")] = 5,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/compare"),

@@ -1,8 +1,8 @@
 """Debiased recommenders with one contract: ``create(name).fit(ratings)``, ``predict``, ``recommend``,
 ``propensity``.
 
-Systems: ``naive`` (matrix factorisation on the observed ratings), ``ips`` (two-stage inverse propensity
-scoring), ``ips-wbm`` (propensities trained to balance in transport distance).
+:func:`systems` lists the names, :func:`describe` says what each one is. All are a choice of loss terms over shared
+base models (matrix factorisation, towers on shared embeddings), trained by one loop.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from __future__ import annotations
 from wbm_ext.recommender.balance import balance_report
 from wbm_ext.recommender.base import Recommender
 from wbm_ext.recommender.comparison import compare
-from wbm_ext.recommender.ips import IPS
-from wbm_ext.recommender.ips_wbm import IPSWBM
-from wbm_ext.recommender.naive import Naive
-from wbm_ext.recommender.registry import create, systems
+from wbm_ext.recommender.registry import Description, create, describe, systems
 
-__all__ = ["IPS", "IPSWBM", "Naive", "Recommender", "balance_report", "compare", "create", "systems"]
+__all__ = ["Description", "Recommender", "balance_report", "compare", "create", "describe", "systems"]

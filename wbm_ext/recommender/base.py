@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from wbm_ext.datasets import Ratings
 from wbm_ext.errors import check_name
-from wbm_ext.metrics import auc
-from wbm_ext.recommender.arguments import as_ratings, check_both_classes, check_ids, check_pairs, positives
-from wbm_ext.recommender.networks import MatrixFactorization
+from wbm_ext.recommender.arguments import as_ratings, check_both_classes, positives
+from wbm_ext.recommender.networks import EMBEDDING_SCALE, MatrixFactorization
 from wbm_ext.recommender.parameters import check_device, check_flag, check_integer, check_number
+from wbm_ext.recommender.queries import Queries
 from wbm_ext.recommender.sampling import Batch, ObservedBatches, PairSpace
-from wbm_ext.recommender.validation import log_loss, validation_pairs
-from wbm_ext.training import Streams, train
+from wbm_ext.recommender.validation import judgement, validation_pairs
+from wbm_ext.training import History, Phase, Streams, train
 
-_CHUNK = 1 << 18
+Step = Callable[[Batch], dict[str, torch.Tensor]]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Recommender(BaseEstimator):
+class Recommender(Queries, BaseEstimator):
     """Base of all systems: a model of P(rating >= threshold | user, item), trained by one loop.
 
-    A system gives its loss terms (``_terms``) and, where they differ from plain matrix factorisation on
-    observed pairs, its network, its batches and its propensities.
+    A system gives its loss terms (``_losses``) and, where they differ from plain matrix factorisation on
+    observed pairs, its network, what it gives (``_outputs``), its batches and its propensities. A system that
+    alternates names its ``phases``.
 
     Parameters
     ----------
@@ -45,10 +45,10 @@ class Recommender(BaseEstimator):
     epochs : int
         Largest number of epochs.
     validation : {"biased", "unbiased", None}
-        What decides the best epoch: the log loss on ``validation_fraction`` of the observed pairs, held out
-        at random; the log loss on the ``validation_ratings`` given to ``fit`` (pairs at random, never those
-        to be reported); or nothing, and the last epoch is kept. It is unweighted in every system: an
-        inverse-propensity weighted log loss would move with the propensities it is meant to judge, and rests
+        What decides the best epoch: ``validation_metric`` on ``validation_fraction`` of the observed pairs, held
+        out at random; on the ``validation_ratings`` given to ``fit`` (pairs at random, never those to be
+        reported); or nothing, and the last epoch is kept. It is unweighted in every system: an
+        inverse-propensity weighted loss would move with the propensities it is meant to judge, and rests
         on few pairs.
     validation_fraction : float
         Share of the observed pairs that ``validation="biased"`` holds out.
@@ -64,6 +64,12 @@ class Recommender(BaseEstimator):
         Where to train, e.g. "cpu" or "cuda".
     dtype : {"float32", "float64"}
         Of parameters and losses.
+    biases : bool
+        Give the matrix factorisation biases of users, items and all; without them it is <U_u, V_i> alone.
+    embedding_scale : float
+        Standard deviation of the initial embeddings.
+    validation_metric : {"log_loss", "auc"}
+        What ``validation`` measures: the log loss, or 1 - AUC.
 
     Attributes
     ----------
@@ -71,8 +77,8 @@ class Recommender(BaseEstimator):
     history_ : History
         One record an epoch: each loss term, validation value, diagnostics.
     n_users_, n_items_ : int
-    density_ : float
-        |O| / |D|.
+    density_, base_rate_ : float
+        |O| / |D|; share of positive ratings in training.
     observed_ : Ratings
         What it was fitted on.
     """
@@ -90,8 +96,15 @@ class Recommender(BaseEstimator):
     progress: bool = False
     device: str = "cpu"
     dtype: str = "float32"
+    biases: bool = True
+    embedding_scale: float = EMBEDDING_SCALE
+    validation_metric: str = "log_loss"
 
     name: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
+    phases: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Updates that each batch brings, in order: part of the network that learns -> terms it minimises. "prediction" is
+    what belongs to no other part. Empty: one update of everything on all terms."""
 
     # ------------------------------------------------------------------ what a system may change
 
@@ -109,9 +122,21 @@ class Recommender(BaseEstimator):
         check_flag("progress", self.progress)
         check_name("dtype", self.dtype, ["float32", "float64"])
         check_device(self.device)
+        check_flag("biases", self.biases)
+        check_number("embedding_scale", self.embedding_scale, above=0)
+        check_name("validation_metric", self.validation_metric, ["log_loss", "auc"])
 
-    def _network(self, space: PairSpace, generator: torch.Generator, **options: Any) -> nn.Module:
-        return MatrixFactorization(space.n_users, space.n_items, self.embedding_dim, generator=generator, **options)
+    def _network(self, space: PairSpace, generator: torch.Generator, *, base_rate: float) -> nn.Module:
+        sizes = (space.n_users, space.n_items, self.embedding_dim)
+        return MatrixFactorization(*sizes, base_rate=base_rate, **self._network_options(generator))
+
+    def _network_options(self, generator: torch.Generator) -> dict[str, Any]:
+        return {
+            "generator": generator,
+            "dtype": getattr(torch, self.dtype),
+            "biases": self.biases,
+            "scale": self.embedding_scale,
+        }
 
     def _prepare(self, space: PairSpace, streams: Streams) -> None:
         """Do what comes before the training of the model (a propensity stage, say)."""
@@ -119,19 +144,23 @@ class Recommender(BaseEstimator):
     def _batches(self, space: PairSpace, streams: Streams) -> Iterable[Batch]:
         return ObservedBatches(space, self.batch_size, generator=streams.torch("batches"))
 
-    def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the named loss terms of a batch; their sum is minimised."""
+    def _outputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return what the networks give for each pair of a batch; the first axis is that of the pairs."""
+        return {"logit": self.model_(batch.users, batch.items)}
+
+    def _losses(self, batch: Batch, out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the named loss terms of a batch from the networks' outputs; their sum is minimised."""
         raise NotImplementedError(f"{type(self).__name__} gives no loss")
+
+    def _weight_decays(self) -> dict[str, float]:
+        """Return the weight decay of those parts of ``model_`` that have one of their own."""
+        return {}
 
     def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
         """Add figures to an epoch's record."""
 
     def _conclude(self) -> None:
         """Look back on the finished training (warnings)."""
-
-    def _propensity(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Return P(observed); here the constant |O| / |D|."""
-        return torch.full(users.shape, self.density_, dtype=getattr(torch, self.dtype), device=users.device)
 
     # ------------------------------------------------------------------ fit
 
@@ -142,8 +171,16 @@ class Recommender(BaseEstimator):
         ratings: Any = None,
         *,
         validation_ratings: Ratings | None = None,
+        callbacks: Sequence[Callable[[int, dict[str, float]], None]] = (),
     ) -> Self:
         """Fit to a :class:`~wbm_ext.datasets.Ratings`, ``fit(data)``, or to ``fit(users, items, ratings)``.
+
+        Parameters
+        ----------
+        validation_ratings : Ratings, optional
+            The pairs that judge, for ``validation="unbiased"``.
+        callbacks : sequence of callables (epoch, record) -> None
+            Called after each epoch of the recommender itself; may add figures to its record in ``history_``.
 
         Raises
         ------
@@ -156,98 +193,86 @@ class Recommender(BaseEstimator):
         labels = positives(data, self.threshold)
         check_both_classes(labels, self.threshold)
         streams = Streams(self.random_state)
-        held_out, judges = validation_pairs(
+        held_out, self._judges = validation_pairs(
             self.validation, self.validation_fraction, data, validation_ratings, streams
         )
 
         space = PairSpace(data, labels, held_out, dtype=dtype, device=device)
         self.n_users_, self.n_items_ = data.n_users, data.n_items
         self.density_, self.observed_ = space.density, data
-        self._prepare(space, streams)
         trained = np.delete(labels, held_out) if held_out is not None else labels
-        self.model_ = self._network(space, streams.torch("init"), dtype=dtype, base_rate=float(trained.mean())).to(
-            device
-        )
-        self.history_ = train(
-            self.model_,
-            self._terms,
-            self._batches(space, streams),
-            epochs=self.epochs,
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            validate=None if judges is None else log_loss(self.model_, judges, self.threshold),
-            patience=self.patience,
-            progress=self.progress,
-            description=self.name or type(self).__name__,
-            callbacks=[self._diagnose],
-        )
+        self.base_rate_ = float(trained.mean())
+        self._prepare(space, streams)
+        self.model_ = self._network(space, streams.torch("init"), base_rate=self.base_rate_).to(device)
+        batches = self._batches(space, streams)
+        self.history_ = self._train(self.model_, self._steps(), batches, callbacks=[self._diagnose, *callbacks])
         self._conclude()
+        del self._judges
         return self
 
-    # ------------------------------------------------------------------ after fit
+    def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return all loss terms of a batch."""
+        return self._losses(batch, self._outputs(batch))
 
-    def predict(self, users: Any, items: Any) -> np.ndarray:
-        """Return P(rating >= threshold) of each pair, float (n,).
+    def _steps(self) -> Step | list[Phase]:
+        """Return what a batch brings: one update, or those of ``phases``."""
+        if not self.phases:
+            return self._terms
+        decays = self._weight_decays()
+        parts: dict[str, list[nn.Parameter]] = {part: [] for part in self.phases}
+        for name, parameter in self.model_.named_parameters():
+            part = name.partition(".")[0]
+            parts[part if part in parts else "prediction"].append(parameter)
 
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before ``fit``.
-        ValueError
-            If a user or item is unknown: names the argument, the valid range, the value and its position.
-        """
-        check_is_fitted(self, "model_")
-        return self._over_pairs(lambda u, i: torch.sigmoid(self.model_(u, i)), users, items)
+        def only(names: tuple[str, ...]) -> Step:
+            def step(batch: Batch) -> dict[str, torch.Tensor]:
+                terms = self._terms(batch)
+                return {name: terms[name] for name in names}
 
-    def propensity(self, users: Any, items: Any) -> np.ndarray:
-        """Return the estimate of P(observed) of each pair, float (n,), not clipped (training clips it).
+            return step
 
-        A system without a propensity model assumes that ratings are missing completely at random: |O| / |D|.
-        """
-        check_is_fitted(self, "model_")
-        return self._over_pairs(self._propensity, users, items)
+        return [
+            Phase(name=part, step=only(names), parameters=parts[part], weight_decay=decays.get(part))
+            for part, names in self.phases.items()
+        ]
 
-    def embed(self, users: Any, items: Any) -> np.ndarray:
-        """Return the learnt representation [U_u; V_i] of each pair, float (n, 2 * embedding_dim)."""
-        check_is_fitted(self, "model_")
-        return self._over_pairs(self.model_.representation, users, items)
+    def _train(
+        self,
+        model: nn.Module,
+        step: Step | list[Phase],
+        batches: Iterable[Batch],
+        *,
+        callbacks: Sequence[Callable[[int, dict[str, float]], None]] = (),
+        stage: str = "",
+    ) -> History:
+        """Train a model of P(positive) by the one loop, judged on the pairs that ``validation`` names."""
+        judges = self._judges
+        return train(
+            model,
+            step,
+            batches,
+            epochs=self.epochs,
+            optimizer=self._optimizer(model) if callable(step) else None,
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            validate=None if judges is None else judgement(self.validation_metric, model, judges, self.threshold),
+            patience=self.patience,
+            progress=self.progress,
+            description=" ".join([self.name or type(self).__name__, stage]).strip(),
+            callbacks=callbacks,
+        )
 
-    def recommend(self, user: int, k: int = 10, exclude: Any = "observed") -> tuple[np.ndarray, np.ndarray]:
-        """Return (items, predicted probabilities) of the ``k`` best items for ``user``, best first.
-
-        Parameters
-        ----------
-        exclude : "observed", None or array of item ids
-            Items to leave out: those the user has rated in the fitted data, none, or the given ones. Fewer
-            than ``k`` items come back if fewer are left. Equal scores: the lower item id first.
-        """
-        check_is_fitted(self, "model_")
-        user = int(check_ids("user", user, self.n_users_)[0])
-        check_integer("k", k)
-        if isinstance(exclude, str):
-            check_name("exclude", exclude, ["observed"])
-            exclude = self.observed_.items[self.observed_.users == user]
-        candidates = np.arange(self.n_items_)
-        if exclude is not None:
-            candidates = np.delete(candidates, check_ids("exclude", exclude, self.n_items_))
-        scores = self.predict(np.full(len(candidates), user), candidates)
-        order = np.argsort(-scores, kind="stable")[:k]
-        return candidates[order], scores[order]
-
-    def score(self, users: Any = None, items: Any = None, ratings: Any = None) -> float:
-        """Return the pooled ROC AUC of the predictions for y = 1[rating >= threshold].
-
-        Takes what ``fit`` takes: one Ratings object, or users, items, ratings.
-        """
-        data = as_ratings(users, items, ratings)
-        return float(auc(positives(data, self.threshold), self.predict(data.users, data.items)))
-
-    def _over_pairs(self, function: Callable[..., torch.Tensor], users: Any, items: Any) -> np.ndarray:
-        users, items = check_pairs(users, items, self.n_users_, self.n_items_)
-        pieces = []
-        with torch.no_grad():
-            for start in range(0, max(len(users), 1), _CHUNK):
-                part = slice(start, start + _CHUNK)
-                u, i = (torch.from_numpy(array[part]).to(self.device) for array in (users, items))
-                pieces.append(function(u, i).cpu().numpy())
-        return np.concatenate(pieces)
+    def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer | None:
+        """Return Adam with a group for each part that has a weight decay of its own; None if there is none."""
+        decays = {part: decay for part, decay in self._weight_decays().items() if decay != self.weight_decay}
+        if not decays:
+            return None
+        groups: dict[str, list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            part = name.partition(".")[0]
+            groups.setdefault(part if part in decays else "", []).append(parameter)
+        return torch.optim.Adam(
+            [{"params": group, "weight_decay": decays.get(part, self.weight_decay)} for part, group in groups.items()],
+            lr=self.learning_rate,
+            fused=True,
+        )

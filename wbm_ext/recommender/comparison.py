@@ -19,6 +19,8 @@ from wbm_ext.recommender.base import Recommender
 from wbm_ext.recommender.parameters import check_integer
 from wbm_ext.recommender.registry import create, systems
 
+DEFAULT = ("naive", "ips", "ips-wbm")
+
 
 def compare(
     dataset: RatingsDataset,
@@ -39,7 +41,7 @@ def compare(
     dataset : RatingsDataset
         Trained on ``train``; ``test`` is read for the final figures only.
     names : sequence of str, optional
-        Default: all systems.
+        Of :func:`~wbm_ext.recommender.systems`. Default: "naive", "ips" and "ips-wbm".
     seeds : int
         Number of seeds.
     k : int
@@ -64,7 +66,7 @@ def compare(
     """
     check_integer("seeds", seeds)
     check_integer("k", k)
-    names = list(systems() if names is None else dict.fromkeys(names))
+    names = list(DEFAULT if names is None else dict.fromkeys(names))
     for name in names:
         check_name("names", name, systems())
     shared = {"threshold": dataset.threshold, **(params or {})}

@@ -1,4 +1,4 @@
-"""The networks of the recommenders: matrix factorisation, towers on shared embeddings, additive propensity.
+"""The base networks of the recommenders: matrix factorisation, towers on embeddings, additive propensity.
 
 All of them draw their initial values from a ``torch.Generator``, never from the global one. Embeddings start
 at N(0, 0.1^2): with torch's own N(0, 1) the logits <U_u, V_i> have standard deviation sqrt(k), so that 1/q
@@ -32,12 +32,21 @@ def _log_odds(rate: float) -> float:
 class Embeddings(nn.Module):
     """U (n_users, k) of users, V (n_items, k) of items; ``forward`` gives [U_u; V_i], (B, 2k)."""
 
-    def __init__(self, n_users: int, n_items: int, dim: int, *, generator: torch.Generator, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        dim: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+        scale: float = EMBEDDING_SCALE,
+    ) -> None:
         super().__init__()
         self.user = nn.Parameter(torch.empty(n_users, dim, dtype=dtype))
         self.item = nn.Parameter(torch.empty(n_items, dim, dtype=dtype))
-        initialise_normal(self.user, EMBEDDING_SCALE, generator)
-        initialise_normal(self.item, EMBEDDING_SCALE, generator)
+        initialise_normal(self.user, scale, generator)
+        initialise_normal(self.item, scale, generator)
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         return torch.cat([self.user[users], self.item[items]], dim=1)
@@ -54,6 +63,8 @@ class MatrixFactorization(nn.Module):
         False gives <U_u, V_i> alone, the form of the published baselines.
     base_rate : float
         P(positive) at the start: b = log(base_rate / (1 - base_rate)); b_u = c_i = 0.
+    scale : float
+        Standard deviation of the initial embeddings.
     """
 
     def __init__(
@@ -66,9 +77,10 @@ class MatrixFactorization(nn.Module):
         dtype: torch.dtype = torch.float32,
         biases: bool = True,
         base_rate: float = 0.5,
+        scale: float = EMBEDDING_SCALE,
     ) -> None:
         super().__init__()
-        self.embeddings = Embeddings(n_users, n_items, dim, generator=generator, dtype=dtype)
+        self.embeddings = Embeddings(n_users, n_items, dim, generator=generator, dtype=dtype, scale=scale)
         self.biases = biases
         if biases:
             self.user_bias = nn.Parameter(torch.zeros(n_users, dtype=dtype))
@@ -103,24 +115,6 @@ class Tower(nn.Module):
 
     def forward(self, representation: torch.Tensor) -> torch.Tensor:
         return self.output(torch.relu(self.hidden(representation))).squeeze(1)
-
-
-class SharedModel(MatrixFactorization):
-    """Matrix factorisation as above, and a propensity tower on the same embeddings."""
-
-    def __init__(
-        self,
-        n_users: int,
-        n_items: int,
-        dim: int,
-        *,
-        generator: torch.Generator,
-        dtype: torch.dtype = torch.float32,
-        base_rate: float = 0.5,
-        propensity_rate: float = 0.5,
-    ) -> None:
-        super().__init__(n_users, n_items, dim, generator=generator, dtype=dtype, base_rate=base_rate)
-        self.propensity = Tower(dim, generator=generator, dtype=dtype, base_rate=propensity_rate)
 
 
 class AdditivePropensity(nn.Module):

@@ -6,20 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
+from wbm_ext.recommender.chunks import in_chunks
+from wbm_ext.recommender.objectives import propensity_loss
 from wbm_ext.recommender.sampling import Batch, PairSpace, StratifiedBatches, stratified_batch
 from wbm_ext.training import History, Streams, train
-
-
-def propensity_loss(kind: str, logit: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Estimate the mean over D of BCE(q, o) ("nll") or (q - o)^2 ("mse") from ``batch``; a scalar."""
-    observed = batch.observed.to(logit)
-    if kind == "nll":
-        each = binary_cross_entropy_with_logits(logit, observed, reduction="none")
-    else:
-        each = (torch.sigmoid(logit) - observed).square()
-    return (batch.weight * each).sum()
 
 
 def fit_propensity(
@@ -57,7 +48,7 @@ def fit_propensity(
         judges = stratified_batch(space, held_out, len(held_out), streams.torch("propensity-judges"))
 
         def validate() -> float:
-            return float(propensity_loss(loss, model(judges.users, judges.items), judges))
+            return float(propensity_loss(loss, in_chunks(model, judges.users, judges.items), judges))
 
     return train(
         model,

@@ -29,6 +29,10 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     weight: torch.Tensor
 
+    def take(self, index: torch.Tensor | slice) -> Batch:
+        """Return the pairs at ``index`` (positions, mask or slice), weights as they are."""
+        return Batch(*(part[index] for part in self))
+
 
 class PairSpace:
     """D with its observed part O, of which some pairs may be held out.

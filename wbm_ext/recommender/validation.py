@@ -10,7 +10,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from wbm_ext.datasets import Ratings
+from wbm_ext.metrics import auc
 from wbm_ext.recommender.arguments import check_ids, positives
+from wbm_ext.recommender.chunks import in_chunks
 from wbm_ext.training import Streams
 
 
@@ -57,9 +59,23 @@ def validation_pairs(
     return held_out, data.subset(held_out)
 
 
-def log_loss(model: nn.Module, judges: Ratings, threshold: float) -> Callable[[], float]:
-    """Return a function of nothing that gives the mean BCE of ``model`` (logits) over ``judges``."""
+def judgement(metric: str, model: nn.Module, judges: Ratings, threshold: float) -> Callable[[], float]:
+    """Return a function of nothing that judges ``model`` (logits) on ``judges``; lower is better.
+
+    ``metric``: "log_loss", the mean BCE; or "auc", 1 - AUC, for models that order the pairs but are no probabilities
+    of a positive rating.
+
+    Raises
+    ------
+    ValueError
+        If the AUC is asked for and the pairs that judge are of one class.
+    """
     like = next(model.parameters())
     users, items = (torch.as_tensor(ids, device=like.device) for ids in (judges.users, judges.items))
-    labels = torch.as_tensor(positives(judges, threshold)).to(like)
-    return lambda: float(binary_cross_entropy_with_logits(model(users, items), labels))
+    positive = positives(judges, threshold)
+    if metric == "auc":
+        if positive.all() or not positive.any():
+            raise ValueError(f"validation_metric='auc' needs both classes among the {len(judges)} pairs that judge")
+        return lambda: 1.0 - float(auc(positive, in_chunks(model, users, items).cpu().numpy()))
+    labels = torch.as_tensor(positive).to(like)
+    return lambda: float(binary_cross_entropy_with_logits(in_chunks(model, users, items), labels))

@@ -27,8 +27,11 @@ class WeightedRecommender(Recommender):
         Smallest propensity a weight may be built from. None: a quarter of |O| / |D|, so that no observed pair
         counts more than four times what it would if ratings were missing at random, whatever the density. (A
         fixed .05 clips everything where the density is .02.)
-    normalise : {"none", "snips"}
-        "none": the mean over D of o e / q; "snips": the weights of a batch are divided by their sum.
+    normalise : {"none", "snips", "kappa"}
+        "none": the mean over D of o e / q; "snips": the weights of a batch are divided by their sum; "kappa": the
+        mean of o e / (kappa q), Eq. 12 and 13 of "Debiased Recommendation via Wasserstein Causal Balancing" as
+        printed. With q a probability this is 1 / kappa too large: a constant for inverse propensity scoring, but
+        no longer doubly robust.
 
     Attributes
     ----------
@@ -42,24 +45,27 @@ class WeightedRecommender(Recommender):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_number("floor", self.floor, above=0, below=0.5, optional=True)
-        check_name("normalise", self.normalise, ["none", "snips"])
+        check_name("normalise", self.normalise, ["none", "snips", "kappa"])
 
     def _prepare(self, space: PairSpace, streams: Streams) -> None:
         self.floor_ = float(self.floor) if self.floor is not None else space.density / 4.0
         self._monitor = BalanceMonitor(space, self.floor_, generator=streams.torch("monitor"))
 
-    def _weighted_error(self, batch: Batch, error: torch.Tensor, propensity: torch.Tensor) -> torch.Tensor:
-        """Return the estimate of the mean error over D: sum_b weight_b o_b e_b / clip(sg(q_b)), a scalar.
+    def _inverse(self, propensity: torch.Tensor) -> torch.Tensor:
+        """Return 1 / clip(sg(q), floor, 1): no error trains the propensity that weighs it."""
+        return propensity.detach().clamp(self.floor_, 1.0).reciprocal()
 
-        ``error`` (B,) is read where ``batch.observed`` only; no gradient goes to ``propensity``.
+    def _weighted(self, batch: Batch, values: torch.Tensor, propensity: torch.Tensor) -> torch.Tensor:
+        """Return the estimate of the mean of ``values`` over D: sum_b weight_b o_b v_b / clip(q_b), a scalar.
+
+        ``values`` (B,) are read where ``batch.observed`` only.
         """
-        inverse = propensity.detach().clamp(self.floor_, 1.0).reciprocal()
-        zero = torch.zeros((), dtype=error.dtype, device=error.device)
-        weight = torch.where(batch.observed, batch.weight * inverse, zero)
-        total = (weight * torch.where(batch.observed, error, zero)).sum()
+        zero = torch.zeros((), dtype=values.dtype, device=values.device)
+        weight = torch.where(batch.observed, batch.weight * self._inverse(propensity), zero)
+        total = (weight * torch.where(batch.observed, values, zero)).sum()
         if self.normalise == "snips":
-            total = total / weight.sum().clamp_min(torch.finfo(error.dtype).tiny)
-        return total
+            total = total / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
+        return total / self.density_ if self.normalise == "kappa" else total
 
     def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
         record.update(self._monitor(self._propensity, self.model_.representation))

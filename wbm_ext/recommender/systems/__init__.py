@@ -1,0 +1,1 @@
+"""The systems, a class each: what it minimises over the shared base models."""
