@@ -16,6 +16,7 @@ from wbm_ext.datasets.files import data_root, verify
 from wbm_ext.datasets.ihdp import load_ihdp
 from wbm_ext.datasets.ratings import Ratings, overlap
 from wbm_ext.datasets.synthetic import make_ratings
+from wbm_ext.datasets.treatment_synthetic import make_hidden_toy, make_treatments
 from wbm_ext.datasets.treatments import Treatments
 from wbm_ext.errors import check_name
 
@@ -29,7 +30,9 @@ __all__ = [
     "load_acic2016",
     "load_coat",
     "load_ihdp",
+    "make_hidden_toy",
     "make_ratings",
+    "make_treatments",
     "overlap",
     "verify",
 ]
