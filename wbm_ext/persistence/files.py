@@ -22,7 +22,7 @@ from wbm_ext.errors import FileFormatError
 _ZIP = b"PK\x03\x04"
 
 
-def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], None]) -> None:
+def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a file beside ``path``, bring it to the disk, and give it the name ``path`` in one step.
 
     Whoever reads ``path`` meets the old content or the new one, also after a crash or a kill at any moment.

@@ -18,13 +18,30 @@ order on every batch::
 
 Each phase's terms give a gradient to its own parameters only, so nothing has to be detached by hand, and each has an
 optimiser of its own (Adam unless told). All terms stand in one record an epoch, under different names.
+
+A run that must survive a crash gets ``checkpoint=path``, and ``state={"streams": streams}`` with the
+:class:`Streams` it draws from; started again with ``resume=True`` it ends bit for bit where it would have ended.
+``log=path`` writes a JSON line an epoch. :mod:`wbm_ext.training.distributed` is for several processes.
 """
 
 from __future__ import annotations
 
+from wbm_ext.training import distributed
+from wbm_ext.training.callbacks import Callback
+from wbm_ext.training.determinism import deterministic
 from wbm_ext.training.history import History
 from wbm_ext.training.loop import train
 from wbm_ext.training.phases import Phase
 from wbm_ext.training.seeding import Streams, initialise_linear, initialise_normal
 
-__all__ = ["History", "Phase", "Streams", "initialise_linear", "initialise_normal", "train"]
+__all__ = [
+    "Callback",
+    "History",
+    "Phase",
+    "Streams",
+    "deterministic",
+    "distributed",
+    "initialise_linear",
+    "initialise_normal",
+    "train",
+]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+
+from wbm_ext.persistence import register
 
 
 @dataclass
@@ -19,9 +21,10 @@ class History:
     best_validation : float or None
         Its validation value, if validation was used.
     stopped : str
-        ``"epochs"`` (all were run) or ``"patience"`` (no better validation value for ``patience`` epochs).
+        ``"epochs"`` (all were run), ``"patience"`` (no better validation value for ``patience`` epochs) or
+        ``"callback"`` (one asked for it).
     seconds : float
-        Wall time of the run.
+        Wall time of the run, over all its parts if it was resumed.
     """
 
     records: list[dict[str, float]] = field(default_factory=list)
@@ -45,3 +48,6 @@ class History:
         if name not in names:
             raise KeyError(f"the history has no column {name!r}; it has {names}")
         return [record.get(name, float("nan")) for record in self.records]
+
+
+register("training.History", History, asdict, lambda fields: History(**fields))

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from wbm_ext.parameters import check_integer
+from wbm_ext.training import distributed
+from wbm_ext.training.callbacks import Callback, Function, end_epoch, start_epoch
+from wbm_ext.training.determinism import deterministic as deterministic_mode
 from wbm_ext.training.history import History
+from wbm_ext.training.keeper import Keeper
 from wbm_ext.training.phases import Phase, Step, as_updates, finite_validation, mean_terms, take_step
 
-Callback = Callable[[int, dict[str, float]], None]
+Path = str | os.PathLike[str]
 
 
 def train(
@@ -31,7 +37,15 @@ def train(
     min_epochs: int = 1,
     progress: bool = False,
     description: str = "training",
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback | Function] = (),
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 1,
+    resume: bool | Path = False,
+    state: Mapping[str, Any] | None = None,
+    configuration: Mapping[str, Any] | None = None,
+    log: Path | None = None,
+    deterministic: bool = False,
+    data_parallel: bool = False,
 ) -> History:
     """Minimise the sum of the terms that ``step`` returns, over ``epochs`` passes through ``batches``.
 
@@ -58,9 +72,31 @@ def train(
     min_epochs : int
         Never stop before this epoch. The best epoch may still lie before it.
     progress : bool
-        Show a tqdm bar over the epochs with loss and validation value, on standard error.
-    callbacks : sequence of callables (epoch, record) -> None
-        Called after validation; may add figures to ``record``.
+        Show a tqdm bar over the epochs with loss, validation value and time left, on standard error.
+    callbacks : sequence of :class:`~wbm_ext.training.Callback` or of callables (epoch, record) -> None
+        Called after validation; may add figures to ``record``, or return True to end the run.
+    checkpoint : path, optional
+        File that holds all that the run needs to go on, replaced atomically after every ``checkpoint_every``-th
+        epoch and the last one.
+    resume : bool or path
+        True: go on from ``checkpoint`` if it is there; a path: from that file. The run then ends bit for bit where
+        it would have ended without a break: parameters, history (but for ``seconds``), random streams. More
+        ``epochs`` than before lengthen a run. False: start afresh, and replace ``checkpoint``.
+    state : {name: object}, optional
+        Every random stream that ``batches``, ``step`` and ``callbacks`` draw from (``torch.Generator``,
+        ``numpy.random.Generator``, :class:`~wbm_ext.training.Streams`; ``torch.default_generator`` for dropout), and
+        whatever else changes meanwhile and has ``state_dict`` and ``load_state_dict`` (a scheduler).
+    configuration : {name: plain value}, optional
+        What else must be equal for a run to go on (hyper-parameters of ``step``, a fingerprint of the data). Shapes
+        of the model, optimisers, ``patience`` and ``min_epochs`` are compared anyway.
+    log : path, optional
+        File of JSON lines, one an epoch: its record, and ``seconds``. Replaced by a run that starts afresh.
+    deterministic : bool
+        Use deterministic algorithms only; see :func:`wbm_ext.training.deterministic`.
+    data_parallel : bool
+        ``step`` is written for several processes, see :mod:`wbm_ext.training.distributed`: gradients and terms are
+        summed over the ranks. Without it each rank trains on the whole batches, with the same result. Either way
+        rank 0 alone writes and shows progress.
 
     Returns
     -------
@@ -74,30 +110,61 @@ def train(
         If a term is NaN or infinite in some step, or the validation value is; names epoch, step and term.
         Checked at the end of each epoch, so that a step on a GPU needs no synchronisation.
     ValueError
-        If ``batches`` yields nothing in some epoch, or ``step`` returns no term.
+        If ``batches`` yields nothing in some epoch, ``step`` returns no term, or the checkpoint belongs to another
+        configuration (names what differs).
+    FileFormatError, FileNotFoundError
+        If there is no checkpoint at the path ``resume``, or it is damaged.
+    KeyboardInterrupt
+        As always; with ``checkpoint`` a note tells how to go on.
     """
+    check_integer("checkpoint_every", checkpoint_every)
     updates = as_updates(model, step, optimizer, lr, weight_decay)
+    data_parallel = data_parallel and distributed.is_distributed()
+    if data_parallel:
+        distributed.copy_from_first(model)
+        for update in updates:
+            update.data_parallel = True
     history = History()
-    best: dict[str, torch.Tensor] | None = None
-    best_value = math.inf
-    start = time.perf_counter()
+    begin = time.perf_counter()
+    keeper = Keeper(
+        model, updates, history, state or {}, callbacks,
+        {"patience": patience, "min_epochs": min_epochs, "validated": validate is not None, **(configuration or {})},
+        checkpoint=checkpoint, every=checkpoint_every, resume=resume, log=log,
+    )  # fmt: skip
+    best = keeper.best
+    best_value = math.inf if history.best_validation is None else history.best_validation
+    first = keeper.epoch + 1
+    last = epochs if history.stopped == "epochs" else keeper.epoch
 
-    with tqdm(total=epochs, desc=description, disable=not progress, unit="epoch", leave=False) as bar:
-        for epoch in range(1, epochs + 1):
+    with (
+        keeper,
+        deterministic_mode(deterministic),
+        tqdm(
+            total=epochs,
+            initial=keeper.epoch,
+            desc=description,
+            disable=not progress or not distributed.is_first(),
+            unit="epoch",
+            leave=False,
+        ) as bar,
+    ):
+        for epoch in range(first, last + 1):
             model.train()
-            values: list[dict[str, torch.Tensor]] = []
-            for batch in batches:
-                values.append(take_step(updates, batch))
-            record = mean_terms(values, epoch)
+            start_epoch(callbacks, epoch)
+            record = mean_terms([take_step(updates, batch) for batch in batches], epoch, data_parallel=data_parallel)
 
             model.eval()
             with torch.no_grad():
                 if validate is not None:
-                    record["validation"] = finite_validation(float(validate()), epoch)
-                for callback in callbacks:
-                    callback(epoch, record)
+                    value = float(validate())
+                    record["validation"] = finite_validation(
+                        distributed.from_first(value) if data_parallel else value, epoch
+                    )
+                asked = end_epoch(callbacks, epoch, record)
+            asked = distributed.any_rank(asked) if data_parallel else asked
             history.records.append(record)
-            bar.set_postfix({key: f"{record[key]:.4f}" for key in ("loss", "validation") if key in record})
+            shown = {key: f"{record[key]:.4f}" for key in ("loss", "validation") if key in record}
+            bar.set_postfix(shown, refresh=False)
             bar.update()
 
             if validate is None:
@@ -108,10 +175,15 @@ def train(
                 history.best_epoch, history.best_validation = epoch, best_value
             elif epoch >= min_epochs and epoch - (history.best_epoch or 0) >= patience:
                 history.stopped = "patience"
+            if asked:
+                history.stopped = "callback"
+            ending = epoch == last or history.stopped != "epochs"
+            keeper.keep(epoch, record, best, ending=ending)
+            if ending:
                 break
 
     if best is not None:
         model.load_state_dict(best)
     model.eval()
-    history.seconds = time.perf_counter() - start
+    history.seconds += time.perf_counter() - begin
     return history

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from wbm_ext.training.distributed import sum_gradients, sum_over_ranks
+
 Step = Callable[[Any], Mapping[str, torch.Tensor]]
 
 
@@ -65,10 +67,10 @@ class Phase:
 
 
 class Update:
-    """A phase made ready: its optimiser, the parameters it trains."""
+    """A phase made ready: its optimiser, the parameters it trains, whether their gradients are summed over ranks."""
 
     def __init__(self, name: str, step: Step, optimizer: torch.optim.Optimizer) -> None:
-        self.name, self.step, self.optimizer = name, step, optimizer
+        self.name, self.step, self.optimizer, self.data_parallel = name, step, optimizer, False
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def __call__(self, batch: Any) -> dict[str, torch.Tensor]:
@@ -80,6 +82,8 @@ class Update:
             trained = [parameter for parameter in self.parameters if parameter.requires_grad]
             if loss.requires_grad and trained:
                 loss.backward(inputs=trained)
+                if self.data_parallel:
+                    sum_gradients(trained)
                 self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
@@ -141,12 +145,15 @@ def take_step(updates: Sequence[Update], batch: Any) -> dict[str, torch.Tensor]:
     Raises
     ------
     ValueError
-        If there is no term at all, or two phases give terms of one name.
+        If there is no term at all, two phases give terms of one name, or a name is one of the record's own.
     """
     terms: dict[str, torch.Tensor] = {}
     for update in updates:
         own = update(batch)
         twice = terms.keys() & own.keys()
+        taken = own.keys() & {"epoch", "loss", "validation", "seconds"}
+        if taken:
+            raise ValueError(f"a loss term must not be named {min(taken)!r}: the record of an epoch has that name")
         if twice:
             raise ValueError(f"phase {update.name!r} returned the term {min(twice)!r}, which an earlier phase has")
         terms.update(own)
@@ -155,8 +162,10 @@ def take_step(updates: Sequence[Update], batch: Any) -> dict[str, torch.Tensor]:
     return terms
 
 
-def mean_terms(values: Sequence[Mapping[str, torch.Tensor]], epoch: int) -> dict[str, float]:
-    """Average the terms over the steps of an epoch; raise at the first step that is not finite."""
+def mean_terms(
+    values: Sequence[Mapping[str, torch.Tensor]], epoch: int, *, data_parallel: bool = False
+) -> dict[str, float]:
+    """Average the terms (their sums over the ranks) over the steps of an epoch; raise at the first not finite."""
     if not values:
         raise ValueError(f"batches yielded nothing in epoch {epoch}; it must be iterable once an epoch")
     names = list(dict.fromkeys(name for value in values for name in value))
@@ -165,6 +174,8 @@ def mean_terms(values: Sequence[Mapping[str, torch.Tensor]], epoch: int) -> dict
     for name in names:
         series = [(index, value[name]) for index, value in enumerate(values) if name in value]
         stacked = torch.stack([term.reshape(()) for _, term in series]).double().cpu()
+        if data_parallel:
+            stacked = sum_over_ranks(stacked)
         bad = torch.nonzero(~torch.isfinite(stacked)).flatten()
         if len(bad) and (first is None or series[int(bad[0])][0] < first[0]):
             first = (series[int(bad[0])][0], name, float(stacked[bad[0]]))
