@@ -8,40 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from unfitted import BATCH, TREATED, gradients, ready
 
 from wbm_ext import losses
 from wbm_ext.datasets import Ratings, RatingsDataset
 from wbm_ext.errors import BalanceWarning
 from wbm_ext.recommender import create
 from wbm_ext.recommender.objectives import propensity_loss
-from wbm_ext.recommender.sampling import Batch, PairSpace
 from wbm_ext.recommender.systems.ips import IPS
-from wbm_ext.training import Streams
-
-BATCH = Batch(
-    users=torch.tensor([0, 1, 2, 0, 1]),
-    items=torch.tensor([0, 1, 2, 3, 3]),
-    observed=torch.tensor([True, True, True, False, False]),
-    labels=torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0], dtype=torch.float64),
-    weight=torch.tensor([0.1, 0.1, 0.1, 0.35, 0.35], dtype=torch.float64),
-)
-TREATED = torch.tensor([0, 1, 2])
-
-
-def ready(name: str, **params: Any) -> Any:
-    """Return a system that has a network with random, non-zero parameters and no training behind it."""
-    ratings = Ratings([0, 1, 2], [0, 1, 2], [5.0, 1.0, 4.0], 3, 4)
-    model = create(name, dtype="float64", embedding_dim=2, random_state=0, validation=None, epochs=1, **params)
-    space = PairSpace(ratings, np.array([True, False, True]), dtype=torch.float64)
-    model.n_users_, model.n_items_, model.density_, model.observed_ = 3, 4, space.density, ratings
-    model.base_rate_, model._judges = 0.5, None
-    model._prepare(space, Streams(0))
-    model.model_ = model._network(space, torch.Generator().manual_seed(0), base_rate=0.5)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.model_.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return model
 
 
 def errors(model: Any) -> torch.Tensor:
@@ -50,13 +24,6 @@ def errors(model: Any) -> torch.Tensor:
     inner = (net.embeddings.user[BATCH.users] * net.embeddings.item[BATCH.items]).sum(1)
     r = torch.sigmoid(inner + net.user_bias[BATCH.users] + net.item_bias[BATCH.items] + net.bias)
     return -(BATCH.labels * r.log() + (1 - BATCH.labels) * (1 - r).log())
-
-
-def gradients(model: Any, term: torch.Tensor) -> dict[str, float]:
-    """Return the largest absolute gradient of ``term`` in each parameter."""
-    named = dict(model.model_.named_parameters())
-    values = torch.autograd.grad(term, list(named.values()), allow_unused=True, retain_graph=True)
-    return {name: 0.0 if v is None else v.abs().max().item() for name, v in zip(named, values, strict=True)}
 
 
 def test_naive_is_the_mean_error_of_the_batch() -> None:
