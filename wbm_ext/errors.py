@@ -8,16 +8,27 @@ from collections.abc import Iterable
 from types import ModuleType
 
 
-class ConvergenceWarning(UserWarning):
-    """A solve ended above its tolerance; the message holds the residual reached and the remedy.
+class _SiteWarning(UserWarning):
+    """A warning shown once per call site, whatever figures its text holds.
 
-    Python's default filter shows a warning once per call site *and text*. Residuals differ from call to
-    call, so the text compares equal to any other text of this category: once per call site is what remains.
-    The filters ``always`` and ``error`` act as usual.
+    Python's default filter shows a warning once per call site *and text*. Figures differ from call to call, so the
+    text compares equal to any other text of its category: once per call site is what remains. The filters ``always``
+    and ``error`` act as usual.
     """
 
     def __str__(self) -> str:
         return _SiteText(super().__str__())
+
+
+class ConvergenceWarning(_SiteWarning):
+    """A solve ended above its tolerance; the message holds the residual reached and the remedy. Once per call site."""
+
+
+class BalanceWarning(_SiteWarning):
+    """Reweighting has put most of the mass on a few samples; the message holds how few and the remedy.
+
+    Once per call site.
+    """
 
 
 class _SiteText(str):
@@ -29,11 +40,7 @@ class _SiteText(str):
         return isinstance(other, _SiteText) or str.__eq__(self, other)  # type: ignore[arg-type]
 
     def __hash__(self) -> int:
-        return hash("wbm_ext.ConvergenceWarning")
-
-
-class BalanceWarning(UserWarning):
-    """Reweighting has put most of the mass on a few samples (small effective sample size)."""
+        return hash("wbm_ext.errors")
 
 
 class UnknownNameError(ValueError):

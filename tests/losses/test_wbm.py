@@ -47,7 +47,7 @@ def test_against_all_compares_with_the_whole_batch_at_uniform_mass():
 def test_constant_propensities_give_uniform_masses():
     _, treated, phi = _batch()
     uniform = wbm_ext.sinkhorn(torch.cdist(phi[treated], phi[~treated]).square(), epsilon=0.3)
-    for masses in losses.masses.MASSES:
+    for masses in losses.options.MASSES:
         got = losses.wbm(torch.full((30,), 0.3, dtype=torch.float64), treated, phi, masses=masses, epsilon=0.3)
         torch.testing.assert_close(got, uniform, atol=1e-9, rtol=0)
 

@@ -3,75 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wbm_ext.errors import check_name
-from wbm_ext.losses.costs import squared_distances
-from wbm_ext.losses.masses import MASSES, effective_sample_size, inverse_propensity_masses
-from wbm_ext.solver import SinkhornResult, solve
+from wbm_ext.losses.costs import mean_cost, squared_distances
+from wbm_ext.losses.discrepancy import Discrepancy, warn_of_collapse
+from wbm_ext.losses.groups import check_batch, check_points, split
+from wbm_ext.losses.masses import clip_propensity, log_weights
+from wbm_ext.losses.options import check_options, same_parameters
+from wbm_ext.solver import solve
 from wbm_ext.solver.api import Kappa
-
-AGAINST = ("untreated", "all")
 
 
 @dataclass(frozen=True, eq=False)
-class Balance:
-    """WBM of a batch and what tells whether the value means balance or collapse.
+class Balance(Discrepancy):
+    """WBM of a batch and what tells whether the value means balance or collapse: see :class:`Discrepancy`.
 
     Attributes
     ----------
-    value : Tensor, scalar
-        ⟨D, P*⟩; 0 when one of the two groups is empty.
-    ess_treated, ess_other : Tensor, scalar
-        Effective sample sizes (Σw)²/Σw² of the treated set and of the one it is compared with; 0 when empty.
-    largest_mass : Tensor, scalar
-        Largest mass of one sample on either side.
-    clipped : Tensor, scalar
+    clipped : Tensor, scalar of float64
         Share of the batch whose propensity was clipped.
-    result : SinkhornResult or None
-        The solve, None when a group is empty.
     """
 
-    value: Tensor
-    ess_treated: Tensor
-    ess_other: Tensor
-    largest_mass: Tensor
     clipped: Tensor
-    result: SinkhornResult | None
 
 
-def _check(propensity: Tensor, treatment: Tensor, representation: Tensor, clip: float) -> Tensor:
-    for name, value in (
-        ("propensity", propensity),
-        ("treatment", treatment),
-        ("representation", representation),
-    ):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+def check_propensity(propensity: Tensor, logits: bool) -> Tensor:
+    """Propensities (B,) or their logits, in at least float32; on the CPU their values are looked at.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No tensor, not a vector of floating-point numbers, outside [0, 1], a NaN.
+    """
+    if not isinstance(propensity, Tensor):
+        raise TypeError(f"propensity must be a torch.Tensor, got {type(propensity).__name__}")
     if not propensity.dtype.is_floating_point or propensity.dim() != 1:
         raise ValueError(
             f"propensity must be a floating-point tensor of shape (B,), got {propensity.dtype} of shape "
             f"{tuple(propensity.shape)}"
         )
-    size = propensity.shape[0]
-    if treatment.shape != propensity.shape:
-        raise ValueError(f"treatment must have the shape of propensity, ({size},), got {tuple(treatment.shape)}")
-    if representation.dim() != 2 or representation.shape[0] != size:
-        raise ValueError(f"representation must have shape ({size}, k), got {tuple(representation.shape)}")
-    if not 0 <= clip < 0.5:
-        raise ValueError(f"clip must be in [0, 0.5), got {clip}")
-    treated = treatment if treatment.dtype == torch.bool else treatment > 0.5
-    if propensity.device.type == "cpu":
+    if propensity.device.type == "cpu" and not torch.compiler.is_compiling():
         q = propensity.detach()
-        if not bool(((q >= 0) & (q <= 1)).all()):
-            wrong = int((~((q >= 0) & (q <= 1))).nonzero()[0])
-            raise ValueError(f"propensity must be in [0, 1], got propensity[{wrong}] = {float(q[wrong])}")
-        if treatment.dtype != torch.bool and not bool(((treatment == 0) | (treatment == 1)).all()):
-            wrong = int(((treatment != 0) & (treatment != 1)).nonzero()[0])
-            raise ValueError(f"treatment must be 0 or 1, got treatment[{wrong}] = {treatment[wrong].item()}")
-    return treated
+        right = ~q.isnan() if logits else (q >= 0) & (q <= 1)
+        if not bool(right.all()):
+            wrong = int((~right).nonzero()[0])
+            expected, hint = ("a logit", "") if logits else ("in [0, 1]", "; pass logits=True for logits")
+            raise ValueError(f"propensity must be {expected}, got propensity[{wrong}] = {float(q[wrong])}{hint}")
+    return propensity if propensity.dtype == torch.float64 else propensity.float()
 
 
 def balance(
@@ -79,6 +60,7 @@ def balance(
     treatment: Tensor,
     representation: Tensor,
     *,
+    logits: bool = False,
     masses: str = "self-normalized",
     against: str = "untreated",
     clip: float = 0.01,
@@ -89,56 +71,35 @@ def balance(
     tol: float = 1e-6,
     max_iter: int = 1000,
     grad: str = "implicit",
+    min_ess: float | None = None,
 ) -> Balance:
     """WBM of a batch with its diagnostics; see :func:`wbm` for the formula and the parameters."""
-    check_name("masses", masses, MASSES)
-    check_name("against", against, AGAINST)
-    treated = _check(propensity, treatment, representation, clip)
-    q = propensity.clamp(clip, 1 - clip)
-    clipped = (propensity.detach() != q.detach()).double().mean()
-    other = ~treated if against == "untreated" else torch.ones_like(treated)
-    if not bool(treated.any()) or not bool(other.any()):
-        zero = torch.zeros((), dtype=torch.float64, device=propensity.device)
-        # 0 times a finite function of q: the value stays connected, its gradient is 0
-        return Balance((q * 0).sum(), zero, zero, zero, clipped, None)
+    check_options(masses=masses, against=against, clip=clip, grad=grad, min_ess=min_ess)
+    q = check_propensity(propensity, logits)
+    treated = check_batch(treatment, len(q), "propensity")
+    check_points("representation", representation, len(q))
+    groups = split(treated, against=against)
+    bounded = clip_propensity(q, clip, logits=logits)
+    clipped = (q.detach() != bounded.detach()).double().mean()
+    if groups.present is False:
+        return Balance(q[:0].sum(), None, None, clipped)  # an empty sum: connected, with gradient 0
 
-    phi = representation.detach() if detach_representation else representation
-    phi = phi.to(q.dtype)
-    a = inverse_propensity_masses(q[treated], masses)
-    if against == "untreated":
-        b = inverse_propensity_masses(1 - q[other], masses)
+    a = groups.row_masses(log_weights(bounded, masses, logits=logits))
+    if against == "all":
+        b = torch.full_like(bounded.detach(), 1.0 / len(q))
     else:
-        b = torch.full_like(q.detach(), 1.0 / len(q))
-    D = squared_distances(phi[treated], phi[other])
+        b = groups.column_masses(log_weights(-bounded if logits else 1 - bounded, masses, logits=logits))
+    warn_of_collapse(a, b, min_ess)
+    phi = (representation.detach() if detach_representation else representation).to(q.dtype)
+    D = groups.cost(squared_distances(groups.row(phi), groups.column(phi)))
     if scale_cost:
-        D = D / D.detach().mean()
+        D = D / mean_cost(D, *groups.members(D)).to(D.dtype)
     result = solve(D, a, b, epsilon=epsilon, kappa=kappa, tol=tol, max_iter=max_iter, grad=grad)
-    return Balance(
-        value=result.cost,
-        ess_treated=effective_sample_size(a),
-        ess_other=effective_sample_size(b),
-        largest_mass=torch.maximum(a.detach().max(), b.detach().max()),
-        clipped=clipped,
-        result=result,
-    )
+    return Balance(groups.value(result.cost), result, (a.detach(), b.detach()), clipped)
 
 
-def wbm(
-    propensity: Tensor,
-    treatment: Tensor,
-    representation: Tensor,
-    *,
-    masses: str = "self-normalized",
-    against: str = "untreated",
-    clip: float = 0.01,
-    epsilon: float | Tensor | None = None,
-    kappa: Kappa = float("inf"),
-    scale_cost: bool = False,
-    detach_representation: bool = True,
-    tol: float = 1e-6,
-    max_iter: int = 1000,
-    grad: str = "implicit",
-) -> Tensor:
+@same_parameters(balance)
+def wbm(*args: Any, **options: Any) -> Tensor:
     """Wasserstein balancing metric: how far the treated set, reweighted by 1/q, is from the untreated one by 1/(1-q).
 
         WBM_φ(q) = ⟨D, P*⟩,  D_ij = |φ_i - φ_j|²  (i treated, j untreated),
@@ -147,11 +108,13 @@ def wbm(
     Parameters
     ----------
     propensity : Tensor, shape (B,)
-        q = P(treated), in [0, 1]; the gradient goes here.
+        q = P(treated), in [0, 1], or its logits; the gradient goes here.
     treatment : Tensor, shape (B,)
         bool, or 0 and 1.
     representation : Tensor, shape (B, k)
         φ of each sample.
+    logits : bool
+        ``propensity`` holds logits z, q = 1/(1 + exp(-z)): stable where q rounds to 0 or 1.
     masses : {"self-normalized", "softmax"}
         a' ∝ 1/q (inverse propensity weighting), or softmax(1/q) as the paper prints it; see
         :func:`inverse_propensity_masses` for why the first is the default.
@@ -166,6 +129,9 @@ def wbm(
         Divide D by its mean (detached): the value is then free of the scale of φ, and ε relative.
     detach_representation : bool
         True by default: else φ can shrink to make the metric 0 at no gain.
+    min_ess : float, optional
+        Share of a side's samples below which its effective sample size raises a warning; 0 never does. Default: 0.1
+        on the CPU; on CUDA no look, since it would wait for the device.
 
     Returns
     -------
@@ -177,11 +143,19 @@ def wbm(
     ValueError, TypeError
         Shapes; on the CPU also propensities outside [0, 1] and treatments other than 0 and 1.
 
+    Warns
+    -----
+    BalanceWarning
+        Once per call site, when reweighting has put most of the mass on a few samples.
+
     Notes
     -----
     In a batch the two sets share no sample, so the metric is above 0 whatever q (Theorem 1 speaks of a common
     support), and its minimum over free masses puts everything on the closest pair: watch the effective sample sizes
     that :func:`balance` returns.
+
+    Inside ``torch.compile`` and CUDA graph capture all B samples stand on both sides, with mass 0 where they do not
+    belong: the same number without data-dependent shapes.
 
     Examples
     --------
@@ -192,8 +166,4 @@ def wbm(
     >>> round(float(wbm(balanced, treated, phi)), 4), round(float(wbm(skewed, treated, phi)), 4)
     (0.0, 0.4)
     """
-    return balance(
-        propensity, treatment, representation, masses=masses, against=against, clip=clip, epsilon=epsilon,
-        kappa=kappa, scale_cost=scale_cost, detach_representation=detach_representation, tol=tol, max_iter=max_iter,
-        grad=grad,
-    ).value  # fmt: skip
+    return balance(*args, **options).value

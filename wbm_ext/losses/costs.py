@@ -1,16 +1,26 @@
-"""Cost matrices between two sets of points."""
+"""Cost matrices between two sets of points, and the scale that ε and κ are measured in."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from wbm_ext.losses.options import check_number
+from wbm_ext.solver.api import Kappa
+
+
+def _full(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """D_ij = |x_i - y_j|², from one matrix product.
 
     |x|² + |y|² - 2 x·y loses digits when the points are far from the origin compared with their distances, so both
-    sets are first moved by the mean of y; what rounding leaves below 0 is set to 0.
+    sets are first moved by the mean of y; what rounding leaves below 0 is set to 0. Under autocast, and for 16-bit
+    points, it is evaluated in float32.
 
     Parameters
     ----------
@@ -28,7 +38,117 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     >>> squared_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
     [[25.0, 1.0]]
     """
-    centre = y.detach().mean(-2, keepdim=True)
-    x, y = x - centre, y - centre
-    squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
-    return torch.clamp(squares - 2 * x @ y.mT, min=0.0)
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = _full(x), _full(y)
+        centre = y.detach().mean(-2, keepdim=True)
+        x, y = x - centre, y - centre
+        squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
+        return torch.clamp(squares - 2 * x @ y.mT, min=0.0)
+
+
+def _columns(name: str, value: Tensor, points: Tensor) -> Tensor:
+    """An outcome of shape (n,) or (n, d) as columns beside the points (n, k)."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    n = points.shape[-2]
+    if value.dim() not in (1, 2) or value.shape[0] != n:
+        raise ValueError(f"{name} must have shape ({n},) or ({n}, d), got {tuple(value.shape)}")
+    return (value if value.dim() == 2 else value[:, None]).to(_full(points).dtype)
+
+
+def pfor_cost(
+    treated: Tensor,
+    untreated: Tensor,
+    outcome_treated: Tensor,
+    outcome_untreated: Tensor,
+    counterfactual_treated: Tensor,
+    counterfactual_untreated: Tensor,
+    *,
+    gamma: float,
+    distance_scale: float = 1.0,
+    detach_outcomes: bool = False,
+) -> Tensor:
+    """Cost calibrated by outcomes, the proximal factual outcome regulariser (ESCFR Eq. 12).
+
+        D^γ_ij = s |r_i - r_j|² + γ [ |ŷ⁰_i - y_j|² + |ŷ¹_j - y_i|² ]   (i treated, j untreated)
+
+    y_i, y_j are factual outcomes; ŷ⁰_i = φ₀(r_i) is the predicted outcome of the treated unit had it not been treated,
+    ŷ¹_j = φ₁(r_j) that of the untreated one under treatment. Either bracket compares two outcomes of one arm: Y⁰ of i
+    with Y⁰ of j, and Y¹ of j with Y¹ of i. Units that look alike but answer differently are kept apart.
+
+    The γ terms are squared distances too: D^γ is the squared distance of [√s r_i; √γ ŷ⁰_i; √γ y_i] and
+    [√s r_j; √γ y_j; √γ ŷ¹_j], so that one matrix product builds the whole cost.
+
+    Parameters
+    ----------
+    treated, untreated : Tensor, shape (n, k) and (m, k)
+        Representations r.
+    outcome_treated, outcome_untreated : Tensor, shape (n,) or (n, d), and (m,) or (m, d)
+        Factual outcomes.
+    counterfactual_treated, counterfactual_untreated : Tensor of the same shapes
+        Predicted outcomes of the arm that the unit is not in.
+    gamma : float
+        γ ≥ 0, units of r² per y²: with standardised outcomes multiply a γ found for raw ones by the variance of y.
+    distance_scale : float
+        s > 0.
+    detach_outcomes : bool
+        False as in Algorithm 3: the gradient reaches r and, through ŷ, the head of the other arm. True: r alone.
+
+    Returns
+    -------
+    Tensor, shape (n, m)
+
+    Raises
+    ------
+    TypeError, ValueError
+        Outcomes whose shapes do not fit, γ < 0, s ≤ 0.
+
+    Notes
+    -----
+    Eq. 11 prints the indices of the factual terms the other way round; these are those of Algorithm 3, step 4, whose
+    x_i - x_j in turn is r_i - r_j of Eq. 12 (else the representation would get no gradient).
+
+    Examples
+    --------
+    >>> import torch
+    >>> r = torch.zeros(1, 2)
+    >>> outcomes = (torch.tensor([v]) for v in (5.0, 1.0, 1.0, 8.0))   # y_i, y_j, ŷ⁰_i, ŷ¹_j
+    >>> round(float(pfor_cost(r, r, *outcomes, gamma=0.1)), 4)   # 0.1 [(1 - 1)² + (8 - 5)²]
+    0.9
+    """
+    check_number("gamma", gamma, least=0)
+    check_number("distance_scale", distance_scale, above=0)
+    root, weight = math.sqrt(distance_scale), math.sqrt(gamma)
+    y_i = _columns("outcome_treated", outcome_treated, treated)
+    y_j = _columns("outcome_untreated", outcome_untreated, untreated)
+    other_i = _columns("counterfactual_treated", counterfactual_treated, treated)
+    other_j = _columns("counterfactual_untreated", counterfactual_untreated, untreated)
+    if len({part.shape[1] for part in (y_i, y_j, other_i, other_j)}) > 1:
+        shapes = ", ".join(str(tuple(part.shape)) for part in (y_i, y_j, other_i, other_j))
+        raise ValueError(f"outcomes and counterfactuals must have the same number of columns, got {shapes}")
+    if detach_outcomes:
+        other_i, other_j = other_i.detach(), other_j.detach()
+    left = torch.cat([root * _full(treated), weight * other_i, weight * y_i], 1)
+    right = torch.cat([root * _full(untreated), weight * y_j, weight * other_j], 1)
+    return squared_distances(left, right)
+
+
+def mean_cost(D: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Tensor:
+    """Mean of D over the pairs with a_i > 0 and b_j > 0, one value per problem, float64, no gradient."""
+    D = D.detach()
+    if a is None or b is None:
+        return D.double().mean((-2, -1))
+    batch, (n, m) = D.shape[:-2], D.shape[-2:]
+    a, b = a.detach().expand(*batch, n).reshape(-1, n), b.detach().expand(*batch, m).reshape(-1, m)
+    return torch.ops.wbm_ext.mean_cost(D.reshape(-1, n, m), a, b, None).reshape(batch)
+
+
+def relative_strengths(
+    D: Tensor, a: Tensor | None, b: Tensor | None, epsilon: float | Tensor | None, kappa: Kappa
+) -> tuple[Tensor | None, Kappa]:
+    """ε and κ given as multiples of the mean of D, in units of D."""
+    unit = mean_cost(D, a, b)
+    strength = None if epsilon is None else unit * epsilon
+    if isinstance(kappa, (tuple, list)):
+        return strength, (unit * kappa[0], unit * kappa[1])
+    return strength, unit * kappa

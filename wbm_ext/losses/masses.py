@@ -1,25 +1,47 @@
-"""Masses of the reweighted sets, from propensities."""
+"""Masses of the reweighted sets, from propensities or their logits."""
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
+from torch.nn.functional import softplus
 
-from wbm_ext.errors import check_name
-
-MASSES = ("self-normalized", "softmax")
+from wbm_ext.losses.options import check_options
 
 
-def inverse_propensity_masses(propensity: Tensor, masses: str = "self-normalized") -> Tensor:
+def clip_propensity(propensity: Tensor, clip: float, *, logits: bool = False) -> Tensor:
+    """q in [clip, 1 - clip], or its logit between the same bounds; what is clipped gets no gradient."""
+    if logits and clip == 0:
+        return propensity
+    low, high = clip, 1 - clip
+    if logits:
+        low, high = math.log(clip) - math.log1p(-clip), math.log1p(-clip) - math.log(clip)
+    return propensity.clamp(low, high)
+
+
+def log_weights(propensity: Tensor, masses: str, *, logits: bool = False) -> Tensor:
+    """w with masses = softmax(w): -log q for "self-normalized", 1/q for "softmax"."""
+    if masses == "softmax":
+        return 1 + (-propensity).exp() if logits else 1 / propensity
+    return softplus(-propensity) if logits else -propensity.log()
+
+
+def inverse_propensity_masses(propensity: Tensor, masses: str = "self-normalized", *, logits: bool = False) -> Tensor:
     """Masses a' of samples with propensities q: ∝ 1/q, or softmax(1/q) as the paper prints it.
 
-    "self-normalized" a'_i = (1/q_i) / Σ_k 1/q_k is inverse propensity weighting. "softmax" (WBM Definition 3.1 to the
-    letter) is ∝ exp(1/q_i): with calibrated propensities one sample takes nearly all of the mass.
+    "self-normalized" a'_i = (1/q_i) / Σ_k 1/q_k is inverse propensity weighting, taken as softmax(-log q): no weight
+    overflows. "softmax" (WBM Definition 3.1 to the letter) is ∝ exp(1/q_i): with calibrated propensities one sample
+    takes nearly all of the mass.
 
     Parameters
     ----------
     propensity : Tensor, shape (n,)
-        In (0, 1]; clip before. For untreated samples pass 1 - q.
+        q in (0, 1]; clip before. For untreated samples pass 1 - q.
     masses : {"self-normalized", "softmax"}
+    logits : bool
+        ``propensity`` holds z with q = 1/(1 + exp(-z)): -log q is then softplus(-z), exact where q rounds to 0 or 1.
+        For untreated samples pass -z.
 
     Returns
     -------
@@ -28,15 +50,33 @@ def inverse_propensity_masses(propensity: Tensor, masses: str = "self-normalized
     Examples
     --------
     >>> import torch
-    >>> inverse_propensity_masses(torch.tensor([0.5, 0.25, 0.25])).tolist()
-    [0.20000000298023224, 0.4000000059604645, 0.4000000059604645]
+    >>> q = torch.tensor([0.5, 0.25, 0.25])
+    >>> [round(a, 4) for a in inverse_propensity_masses(q).tolist()]
+    [0.2, 0.4, 0.4]
+    >>> [round(a, 4) for a in inverse_propensity_masses(torch.tensor([-200.0, -200.0]), logits=True).tolist()]
+    [0.5, 0.5]
     """
-    check_name("masses", masses, MASSES)
-    inverse = 1.0 / propensity
-    return inverse.softmax(0) if masses == "softmax" else inverse / inverse.sum()
+    check_options(masses=masses)
+    return log_weights(propensity, masses, logits=logits).softmax(0)
 
 
 def effective_sample_size(masses: Tensor) -> Tensor:
-    """(Σ w)² / Σ w²: as many equal weights would have the same variance; between 1 and n. No gradient."""
+    """(Σ w)² / Σ w²: as many equal weights would have the same variance; between 1 and n. No gradient.
+
+    Parameters
+    ----------
+    masses : Tensor, shape (..., n)
+        Weights ≥ 0 of any scale.
+
+    Returns
+    -------
+    Tensor of float64, shape (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(effective_sample_size(torch.tensor([0.5, 0.5, 0.0])))
+    2.0
+    """
     w = masses.detach().double()
-    return w.sum().square() / w.square().sum()
+    return w.sum(-1).square() / w.square().sum(-1)

@@ -1,0 +1,113 @@
+"""The two groups of a batch as the two sides of a transport problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEGATIVE_INFINITY = float("-inf")
+
+
+def fixed_shapes() -> bool:
+    """No shape may depend on data: inside ``torch.compile`` and ``torch.export``, or while a CUDA graph is captured."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Samples of a batch that are the rows, and those that are the columns.
+
+    Selected (``padded`` False): ``rows`` and ``columns`` are indices, ``present`` says whether both hold any. Padded:
+    every sample stands on both sides, ``rows`` and ``columns`` are bool, and who is not of a group has mass 0 there.
+    Zero masses change neither value nor gradient, so both forms are the same loss; the second costs B² entries in the
+    place of n m, and needs neither a data-dependent shape nor a look at the device. Where a group is empty, all samples
+    stand in for it and ``present`` (a tensor) switches the value off.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    padded: bool
+    present: bool | Tensor
+
+    def row(self, x: Tensor) -> Tensor:
+        return x if self.padded else x[self.rows]
+
+    def column(self, x: Tensor) -> Tensor:
+        return x if self.padded else x[self.columns]
+
+    def row_masses(self, log_weights: Tensor) -> Tensor:
+        return self._masses(log_weights, self.rows)
+
+    def column_masses(self, log_weights: Tensor) -> Tensor:
+        return self._masses(log_weights, self.columns)
+
+    def _masses(self, log_weights: Tensor, members: Tensor) -> Tensor:
+        """softmax over the members of a group."""
+        if self.padded:
+            return log_weights.masked_fill(~members, NEGATIVE_INFINITY).softmax(0)
+        return log_weights[members].softmax(0)
+
+    def cost(self, D: Tensor) -> Tensor:
+        """D, or 1 everywhere when a group is empty: nothing can then fail, and no gradient passes."""
+        return torch.where(self.present, D, 1.0) if isinstance(self.present, Tensor) else D
+
+    def value(self, value: Tensor) -> Tensor:
+        """The value, 0 when a group is empty."""
+        return torch.where(self.present, value, 0.0) if isinstance(self.present, Tensor) else value
+
+    def members(self, like: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """1 for the members of either group, 0 for the others; None where all rows and columns are members."""
+        return (self.rows.to(like.dtype), self.columns.to(like.dtype)) if self.padded else (None, None)
+
+
+def split(treated: Tensor, *, against: str = "untreated") -> Groups:
+    """Rows: the treated samples of a bool tensor (B,). Columns: the untreated ones, or ``against="all"`` of them."""
+    other = ~treated if against == "untreated" else torch.ones_like(treated)
+    if fixed_shapes():
+        some, others = treated.any(), other.any()
+        return Groups(treated | ~some, other | ~others, True, some & others)
+    rows, columns = treated.nonzero().squeeze(1), other.nonzero().squeeze(1)
+    return Groups(rows, columns, False, len(rows) > 0 and len(columns) > 0)
+
+
+def check_batch(treatment: Tensor, size: int, like: str) -> Tensor:
+    """The treatment as a bool tensor (B,); on the CPU its values are looked at.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No tensor, another shape, values other than 0 and 1.
+    """
+    if not isinstance(treatment, Tensor):
+        raise TypeError(f"treatment must be a torch.Tensor, got {type(treatment).__name__}")
+    if treatment.shape != (size,):
+        raise ValueError(f"treatment must have the shape of {like}, ({size},), got {tuple(treatment.shape)}")
+    if treatment.dtype == torch.bool:
+        return treatment
+    if treatment.device.type == "cpu" and not torch.compiler.is_compiling():
+        wrong = (treatment != 0) & (treatment != 1)
+        if bool(wrong.any()):
+            k = int(wrong.nonzero()[0])
+            raise ValueError(f"treatment must be 0 or 1, got treatment[{k}] = {treatment[k].item()}")
+    return treatment > 0.5
+
+
+def check_points(name: str, value: Tensor, size: int | None = None) -> None:
+    """A floating-point tensor (B, k).
+
+    Raises
+    ------
+    TypeError, ValueError
+        No tensor, or not of that shape and type.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if not value.dtype.is_floating_point:
+        raise TypeError(f"{name} must be floating-point, got {value.dtype}")
+    if value.dim() != 2 or (size is not None and value.shape[0] != size):
+        expected = "(B, k)" if size is None else f"({size}, k)"
+        raise ValueError(f"{name} must have shape {expected}, got {tuple(value.shape)}")

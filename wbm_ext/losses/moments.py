@@ -1,0 +1,215 @@
+"""Discrepancies of moments, to compare transport with: MMD, difference of means, moment balancing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wbm_ext.losses.balancing import check_propensity
+from wbm_ext.losses.costs import squared_distances
+from wbm_ext.losses.groups import check_batch
+from wbm_ext.losses.masses import clip_propensity
+from wbm_ext.losses.options import check_number, check_options
+from wbm_ext.losses.points import check_pair
+
+
+def _normalized(mass: Tensor | None, points: Tensor) -> Tensor:
+    if mass is None:
+        return points.new_full(points.shape[:-1], 1.0 / points.shape[-2])
+    return mass / mass.sum(-1, keepdim=True)
+
+
+def _mean(points: Tensor, mass: Tensor | None) -> Tensor:
+    return (_normalized(mass, points)[..., None] * points).sum(-2)
+
+
+def median_bandwidth(x: Tensor, y: Tensor) -> Tensor:
+    """σ = median distance over the pairs of different points of both sets together; no gradient.
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (..., n, k) and (..., m, k)
+
+    Returns
+    -------
+    Tensor, shape (...)
+        Units of the points.
+
+    References
+    ----------
+    Gretton et al., "A kernel two-sample test", 2012, section 8.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(median_bandwidth(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]])))
+    2.0
+    """
+    z = torch.cat([x, y], -2).detach()
+    i, j = torch.triu_indices(z.shape[-2], z.shape[-2], offset=1, device=z.device)
+    return squared_distances(z, z)[..., i, j].median(-1).values.sqrt()
+
+
+def mmd(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    kernel: str = "rbf",
+    bandwidth: float | None = None,
+) -> Tensor:
+    """Squared maximum mean discrepancy of two weighted point sets.
+
+        MMD² = Σ_ii' a_i a_i' k(x_i, x_i') + Σ_jj' b_j b_j' k(y_j, y_j') - 2 Σ_ij a_i b_j k(x_i, y_j)
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (..., n, k) and (..., m, k)
+    a, b : Tensor, shape (..., n) and (..., m), optional
+        Masses, divided by their totals; uniform where not given.
+    kernel : {"rbf", "linear"}
+        k = exp(-|x - y|²/(2σ²)), or x·y, with which MMD² is |Σ a x - Σ b y|².
+    bandwidth : float, optional
+        σ, units of the points; default the median distance (:func:`median_bandwidth`). Give one where more than half
+        of all points coincide, whose median is 0.
+
+    Returns
+    -------
+    Tensor, shape (...)
+        ≥ 0 up to rounding (all pairs enter, i = i' too); a connected 0 when a set is empty.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes, types, unknown kernel, σ ≤ 0.
+
+    References
+    ----------
+    Gretton et al., "A kernel two-sample test", 2012; CFR-MMD of Shalit et al. 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x, y = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [4.0]])
+    >>> float(mmd(x, y, kernel="linear")), round(float(mmd(x, y)), 4)
+    (2.25, 0.2122)
+    """
+    check_options(kernel=kernel, bandwidth=bandwidth)
+    x, y = check_pair(x, y, a, b)
+    if 0 in (x.shape[-2], y.shape[-2]):
+        return x[..., :0, :].sum((-2, -1)) + y[..., :0, :].sum((-2, -1))
+    if kernel == "linear":
+        return (_mean(x, a) - _mean(y, b)).square().sum(-1)
+    # one kernel matrix of both sets, with the masses of y counted negative
+    z, w = torch.cat([x, y], -2), torch.cat([_normalized(a, x), -_normalized(b, y)], -1)
+    sigma = median_bandwidth(x, y) if bandwidth is None else torch.as_tensor(bandwidth, dtype=x.dtype, device=x.device)
+    scale = (2 * sigma.square()).clamp(min=torch.finfo(x.dtype).tiny)
+    K = torch.exp(-squared_distances(z, z) / scale[..., None, None])
+    return (w[..., :, None] * K * w[..., None, :]).sum((-2, -1))
+
+
+def linear_discrepancy(
+    x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None, *, share: float = 0.5
+) -> Tensor:
+    """Difference of means, the linear discrepancy of BNN and CFR.
+
+        2 | p Σ a x - (1 - p) Σ b y |,   at p = 0.5 the distance of the two means
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (..., n, k) and (..., m, k)
+    a, b : Tensor, shape (..., n) and (..., m), optional
+        Masses, divided by their totals; uniform where not given.
+    share : float
+        p in (0, 1), the share of treated; CFR puts the data's there, and the value then is above 0 for equal means.
+
+    Returns
+    -------
+    Tensor, shape (...)
+        Units of the points; its gradient is 0 where it is 0. A connected 0 when a set is empty.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes, types, p outside (0, 1).
+
+    References
+    ----------
+    Johansson, Shalit, Sontag, "Learning representations for counterfactual inference", 2016.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(linear_discrepancy(torch.tensor([[3.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0, -2.0]])))
+    5.0
+    """
+    check_number("share", share, above=0, below=1)
+    x, y = check_pair(x, y, a, b)
+    if 0 in (x.shape[-2], y.shape[-2]):
+        return x[..., :0, :].sum((-2, -1)) + y[..., :0, :].sum((-2, -1))
+    return 2 * torch.linalg.vector_norm(share * _mean(x, a) - (1 - share) * _mean(y, b), dim=-1)
+
+
+def moment_balance(
+    propensity: Tensor,
+    treatment: Tensor,
+    representation: Tensor,
+    *,
+    logits: bool = False,
+    clip: float = 0.01,
+    detach_representation: bool = True,
+) -> Tensor:
+    """Moment balancing of propensities (IPS-V2): WBM with means in the place of transport.
+
+        | 1/B Σ [ o/q - (1 - o)/(1 - q) ] φ |²
+
+    Parameters
+    ----------
+    propensity : Tensor, shape (B,)
+        q = P(treated), in [0, 1], or its logits; the gradient goes here.
+    treatment : Tensor, shape (B,)
+        o: bool, or 0 and 1.
+    representation : Tensor, shape (B,) or (B, k)
+        φ, one or several functions of each sample.
+    logits, clip, detach_representation
+        As in :func:`wbm`.
+
+    Returns
+    -------
+    Tensor, scalar
+        Squared units of φ.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`wbm`.
+
+    References
+    ----------
+    Li et al., "Propensity matters: towards robust and effective debiased recommendation", ICML 2023.
+
+    Examples
+    --------
+    >>> import torch
+    >>> phi, treated = torch.tensor([1.0, 2.0, 1.0, 2.0]), torch.tensor([1, 1, 0, 0])
+    >>> float(moment_balance(torch.full((4,), 0.5), treated, phi))
+    0.0
+    """
+    check_options(clip=clip)
+    q = check_propensity(propensity, logits)
+    treated = check_batch(treatment, len(q), "propensity")
+    if not isinstance(representation, Tensor):
+        raise TypeError(f"representation must be a torch.Tensor, got {type(representation).__name__}")
+    if representation.dim() not in (1, 2) or len(representation) != len(q):
+        raise ValueError(
+            f"representation must have shape ({len(q)},) or ({len(q)}, k), got {tuple(representation.shape)}"
+        )
+    bounded = clip_propensity(q, clip, logits=logits)
+    # ±1/(the propensity of what happened): the branch not taken must not reach the gradient
+    happened = torch.where(treated, bounded, -bounded if logits else 1 - bounded)
+    inverse = 1 + torch.exp(-happened) if logits else 1 / happened
+    weight = torch.where(treated, inverse, -inverse)
+    phi = (representation.detach() if detach_representation else representation).to(q.dtype)
+    phi = phi if phi.dim() == 2 else phi[:, None]
+    return (weight[:, None] * phi).mean(0).square().sum()
