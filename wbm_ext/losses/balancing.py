@@ -13,7 +13,7 @@ from wbm_ext.losses.discrepancy import Discrepancy, warn_of_collapse
 from wbm_ext.losses.groups import check_batch, check_points, split
 from wbm_ext.losses.masses import clip_propensity, log_weights
 from wbm_ext.losses.options import check_options, same_parameters
-from wbm_ext.solver import solve
+from wbm_ext.losses.potentials import PotentialsCache, check_index, solver_of
 from wbm_ext.solver.api import Kappa
 
 
@@ -59,6 +59,7 @@ def balance(
     propensity: Tensor,
     treatment: Tensor,
     representation: Tensor,
+    index: Tensor | None = None,
     *,
     logits: bool = False,
     masses: str = "self-normalized",
@@ -72,12 +73,14 @@ def balance(
     max_iter: int = 1000,
     grad: str = "implicit",
     min_ess: float | None = None,
+    cache: PotentialsCache | None = None,
 ) -> Balance:
     """WBM of a batch with its diagnostics; see :func:`wbm` for the formula and the parameters."""
     check_options(masses=masses, against=against, clip=clip, grad=grad, min_ess=min_ess)
     q = check_propensity(propensity, logits)
     treated = check_batch(treatment, len(q), "propensity")
     check_points("representation", representation, len(q))
+    check_index(cache, index, len(q))
     groups = split(treated, against=against)
     bounded = clip_propensity(q, clip, logits=logits)
     clipped = (q.detach() != bounded.detach()).double().mean()
@@ -94,7 +97,8 @@ def balance(
     D = groups.cost(squared_distances(groups.row(phi), groups.column(phi)))
     if scale_cost:
         D = D / mean_cost(D, *groups.members(D)).to(D.dtype)
-    result = solve(D, a, b, epsilon=epsilon, kappa=kappa, tol=tol, max_iter=max_iter, grad=grad)
+    samples = None if index is None else (groups.row(index), groups.column(index))
+    result = solver_of(cache, samples)(D, a, b, epsilon=epsilon, kappa=kappa, tol=tol, max_iter=max_iter, grad=grad)
     return Balance(groups.value(result.cost), result, (a.detach(), b.detach()), clipped)
 
 
@@ -113,6 +117,8 @@ def wbm(*args: Any, **options: Any) -> Tensor:
         bool, or 0 and 1.
     representation : Tensor, shape (B, k)
         φ of each sample.
+    index : Tensor of integers, shape (B,), optional
+        Which samples of the data set these are; needed with ``cache`` only.
     logits : bool
         ``propensity`` holds logits z, q = 1/(1 + exp(-z)): stable where q rounds to 0 or 1.
     masses : {"self-normalized", "softmax"}
@@ -132,6 +138,8 @@ def wbm(*args: Any, **options: Any) -> Tensor:
     min_ess : float, optional
         Share of a side's samples below which its effective sample size raises a warning; 0 never does. Default: 0.1
         on the CPU; on CUDA no look, since it would wait for the device.
+    cache : PotentialsCache, optional
+        Starts the solve from what earlier batches left; not inside ``torch.compile``.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from wbm_ext.losses.costs import pfor_cost, relative_strengths, squared_distance
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.groups import check_batch, check_points, split
 from wbm_ext.losses.options import check_options, same_parameters
-from wbm_ext.solver import solve
+from wbm_ext.losses.potentials import PotentialsCache, check_index, solver_of
 from wbm_ext.solver.api import Kappa
 
 
@@ -20,6 +20,7 @@ def escfr_transport(
     treatment: Tensor,
     outcome: Tensor | None = None,
     counterfactual: Tensor | None = None,
+    index: Tensor | None = None,
     *,
     gamma: float = 0.0005,
     kappa: Kappa = 1.0,
@@ -31,12 +32,14 @@ def escfr_transport(
     tol: float = 1e-6,
     max_iter: int = 1000,
     grad: str = "frozen",
+    cache: PotentialsCache | None = None,
 ) -> Discrepancy:
     """The ESCFR discrepancy of a batch with its diagnostics; see :func:`escfr_discrepancy`."""
     check_options(gamma=gamma, distance_scale=distance_scale, reference=reference, grad=grad)
     check_points("representation", representation)
     size = len(representation)
     treated = check_batch(treatment, size, "the batch")
+    check_index(cache, index, size)
     if gamma and (outcome is None or counterfactual is None):
         missing = "outcome" if outcome is None else "counterfactual"
         raise ValueError(f"{missing} must be given for gamma = {gamma:g}; pass it, or gamma=0 for plain distances")
@@ -58,7 +61,8 @@ def escfr_transport(
     a, b = groups.row_masses(uniform), groups.column_masses(uniform)
     if relative:
         epsilon, kappa = relative_strengths(D, a, b, epsilon, kappa)
-    result = solve(
+    samples = None if index is None else (groups.row(index), groups.column(index))
+    result = solver_of(cache, samples)(
         D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, tol=tol, max_iter=max_iter, grad=grad
     )  # fmt: skip
     return Discrepancy(groups.value(result.cost), result, None)
@@ -83,6 +87,8 @@ def escfr_discrepancy(*args: Any, **options: Any) -> Tensor:
         Factual outcomes y; not needed for γ = 0.
     counterfactual : Tensor, shape of ``outcome``
         ŷ = φ_{1-t}(r), the prediction for the arm that the unit is not in; not needed for γ = 0.
+    index : Tensor of integers, shape (B,), optional
+        Which units of the data set these are; needed with ``cache`` only.
     gamma : float
         γ, units of r² per y²; 0 leaves outcomes out.
     kappa : float, or a pair (treated, untreated)
@@ -103,6 +109,8 @@ def escfr_discrepancy(*args: Any, **options: Any) -> Tensor:
         φ₀ at treated, φ₁ at untreated units through ŷ; factual outcomes are data.
     tol, max_iter
         As in :func:`wbm_ext.solve`.
+    cache : PotentialsCache, optional
+        Starts the solve from what earlier batches left; not inside ``torch.compile``.
 
     Returns
     -------

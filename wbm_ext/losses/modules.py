@@ -43,7 +43,7 @@ class FunctionalLoss(nn.Module):
             else:
                 setattr(self, name, value)
 
-    def _apply_function(self, *tensors: Tensor | None) -> Tensor:
+    def _apply_function(self, *tensors: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
         return type(self).function(*tensors, **{name: getattr(self, name) for name in self.defaults})
 
     def extra_repr(self) -> str:
@@ -67,8 +67,10 @@ class WBMLoss(FunctionalLoss):
 
     function = staticmethod(wbm)
 
-    def forward(self, propensity: Tensor, treatment: Tensor, representation: Tensor) -> Tensor:
-        return self._apply_function(propensity, treatment, representation)
+    def forward(
+        self, propensity: Tensor, treatment: Tensor, representation: Tensor, index: Tensor | None = None
+    ) -> Tensor:
+        return self._apply_function(propensity, treatment, representation, index)
 
 
 class RMPRLoss(FunctionalLoss):
@@ -86,8 +88,15 @@ class RMPRLoss(FunctionalLoss):
 
     function = staticmethod(rmpr)
 
-    def forward(self, x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Tensor:
-        return self._apply_function(x, y, a, b)
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        a: Tensor | None = None,
+        b: Tensor | None = None,
+        index: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        return self._apply_function(x, y, a, b, index)
 
 
 class ESCFRLoss(FunctionalLoss):
@@ -113,8 +122,9 @@ class ESCFRLoss(FunctionalLoss):
         treatment: Tensor,
         outcome: Tensor | None = None,
         counterfactual: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> Tensor:
-        return self._apply_function(representation, treatment, outcome, counterfactual)
+        return self._apply_function(representation, treatment, outcome, counterfactual, index)
 
 
 class SinkhornDivergence(FunctionalLoss):

@@ -10,7 +10,7 @@ from wbm_ext.losses.costs import relative_strengths, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
 from wbm_ext.losses.points import check_pair
-from wbm_ext.solver import solve
+from wbm_ext.losses.potentials import PotentialsCache, solver_of
 from wbm_ext.solver.api import Kappa
 
 
@@ -19,6 +19,7 @@ def relaxed_transport(
     y: Tensor,
     a: Tensor | None = None,
     b: Tensor | None = None,
+    index: tuple[Tensor, Tensor] | None = None,
     *,
     kappa: Kappa = 1.0,
     epsilon: float | Tensor | None = None,
@@ -27,6 +28,7 @@ def relaxed_transport(
     tol: float = 1e-6,
     max_iter: int = 1000,
     grad: str = "implicit",
+    cache: PotentialsCache | None = None,
 ) -> Discrepancy:
     """RMPR of two point sets with its diagnostics; see :func:`rmpr` for the formula and the parameters."""
     check_options(reference=reference, grad=grad)
@@ -36,7 +38,7 @@ def relaxed_transport(
     D = squared_distances(x, y)
     if relative:
         epsilon, kappa = relative_strengths(D, a, b, epsilon, kappa)
-    result = solve(
+    result = solver_of(cache, index)(
         D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, tol=tol, max_iter=max_iter, grad=grad
     )  # fmt: skip
     return Discrepancy(result.cost, result, None)
@@ -55,6 +57,8 @@ def rmpr(*args: Any, **options: Any) -> Tensor:
         Point sets (treated and untreated representations).
     a, b : Tensor, shape (..., n) and (..., m), optional
         Masses ≥ 0 in the type of x; uniform with total 1 where not given. Zero masses are padding.
+    index : (Tensor, Tensor) of integers, shapes (n,) and (m,), optional
+        Which samples of the data set the points are; needed with ``cache`` only, for one problem.
     kappa : float, or a pair (rows, columns)
         κ, strength of mass preservation, units of D; inf keeps the masses (balanced transport).
     epsilon : float, optional
@@ -69,6 +73,8 @@ def rmpr(*args: Any, **options: Any) -> Tensor:
     tol, max_iter, grad
         As in :func:`wbm_ext.solve`. ``grad="frozen"`` holds the plan constant, as ESCFR's Algorithm 3 does: exact for
         the whole regularised objective, not for the value returned, and 0 for a and b.
+    cache : PotentialsCache, optional
+        Starts the solve from what earlier batches left; not inside ``torch.compile``.
 
     Returns
     -------
