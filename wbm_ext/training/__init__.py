@@ -32,15 +32,19 @@ from wbm_ext.training.determinism import deterministic
 from wbm_ext.training.history import History
 from wbm_ext.training.loop import train
 from wbm_ext.training.phases import Phase
+from wbm_ext.training.run import Attributes, Run, fingerprint
 from wbm_ext.training.seeding import Streams, initialise_linear, initialise_normal
 
 __all__ = [
+    "Attributes",
     "Callback",
     "History",
     "Phase",
+    "Run",
     "Streams",
     "deterministic",
     "distributed",
+    "fingerprint",
     "initialise_linear",
     "initialise_normal",
     "train",
