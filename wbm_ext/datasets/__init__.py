@@ -14,10 +14,13 @@ from wbm_ext.datasets.bundle import RatingsDataset
 from wbm_ext.datasets.coat import load_coat
 from wbm_ext.datasets.files import data_root, verify
 from wbm_ext.datasets.ihdp import load_ihdp
+from wbm_ext.datasets.kuairec import load_kuairec, load_kuairec_extract
 from wbm_ext.datasets.ratings import Ratings, overlap
 from wbm_ext.datasets.synthetic import make_ratings
+from wbm_ext.datasets.tables import read_dataset, read_ratings
 from wbm_ext.datasets.treatment_synthetic import make_hidden_toy, make_treatments
 from wbm_ext.datasets.treatments import Treatments
+from wbm_ext.datasets.yahoo import load_yahoo_r3
 from wbm_ext.errors import check_name
 
 __all__ = [
@@ -30,10 +33,15 @@ __all__ = [
     "load_acic2016",
     "load_coat",
     "load_ihdp",
+    "load_kuairec",
+    "load_kuairec_extract",
+    "load_yahoo_r3",
     "make_hidden_toy",
     "make_ratings",
     "make_treatments",
     "overlap",
+    "read_dataset",
+    "read_ratings",
     "verify",
 ]
 

@@ -86,9 +86,10 @@ class Ratings:
         if self.n_users * self.n_items > np.iinfo(np.int64).max:
             raise ValueError(f"n_users * n_items must stay below 2**63; got {self.n_users} * {self.n_items}")
         keys = self._keys()
-        order = np.argsort(keys, kind="stable")
-        again = keys[order][1:] == keys[order][:-1]
-        if again.any():
+        ordered = np.sort(keys)
+        if (ordered[1:] == ordered[:-1]).any():
+            order = np.argsort(keys, kind="stable")
+            again = keys[order][1:] == keys[order][:-1]
             position = int(order[1:][again].min())
             user, item = int(self.users[position]), int(self.items[position])
             raise ValueError(

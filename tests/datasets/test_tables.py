@@ -1,0 +1,126 @@
+"""A user's own ratings from a DataFrame, CSV or Parquet, and repeated pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wbm_ext.datasets import Ratings, read_dataset, read_ratings
+from wbm_ext.datasets.duplicates import merge
+from wbm_ext.errors import DatasetError, MissingFileError, UnknownNameError
+
+FRAME = pd.DataFrame({"uid": [0, 2, 1], "iid": [1, 0, 3], "stars": [5.0, 2.0, 3.0], "seen": [1, 0, 1]})
+NAMES = {"user": "uid", "item": "iid", "rating": "stars"}
+
+
+@pytest.fixture(params=["frame", "dict", "csv", "csv.gz", "tsv", "parquet"])
+def source(request, tmp_path: Path):
+    if request.param in ("frame", "dict"):
+        return FRAME if request.param == "frame" else FRAME.to_dict("list")
+    path = tmp_path / f"own.{request.param}"
+    if request.param == "parquet":
+        FRAME.to_parquet(path)
+    else:
+        FRAME.to_csv(path, index=False, sep="\t" if request.param == "tsv" else ",")
+    return path
+
+
+def triples(ratings: Ratings) -> list[tuple]:
+    return list(zip(ratings.users.tolist(), ratings.items.tolist(), ratings.ratings.tolist(), strict=True))
+
+
+def test_every_source_gives_the_same_ratings(source) -> None:
+    ratings = read_ratings(source, **NAMES, scale=(1, 5))
+    assert triples(ratings) == [(0, 1, 5.0), (2, 0, 2.0), (1, 3, 3.0)]
+    assert (ratings.n_users, ratings.n_items, ratings.scale) == (3, 4, (1, 5))
+
+
+def test_unobserved_rows_are_left_out_but_belong_to_the_pairs(source) -> None:
+    ratings = read_ratings(source, **NAMES, observed="seen")
+    assert triples(ratings) == [(0, 1, 5.0), (1, 3, 3.0)]
+    assert (ratings.n_users, ratings.n_items) == (3, 4)
+
+
+def test_unobserved_rows_need_no_rating() -> None:
+    frame = FRAME.assign(stars=[5.0, np.nan, 3.0])
+    assert len(read_ratings(frame, **NAMES, observed="seen")) == 2
+    with pytest.raises(DatasetError, match="source: ratings: ratings must be finite"):
+        read_ratings(frame, **NAMES)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"), [("first", [1.0, 9.0]), ("last", [6.0, 9.0]), ("mean", [3.0, 9.0]), ("max", [6.0, 9.0])]
+)
+def test_repeated_pairs_keep_one_rating(rule: str, kept: list[float]) -> None:
+    frame = pd.DataFrame({"user": [4, 0, 4, 4], "item": [1, 2, 1, 1], "rating": [1.0, 9.0, 2.0, 6.0]})
+    assert triples(read_ratings(frame, duplicates=rule)) == [(4, 1, kept[0]), (0, 2, kept[1])]
+
+
+def test_repeated_pairs_are_refused_by_default() -> None:
+    frame = {"user": [4, 0, 4], "item": [1, 2, 1], "rating": [1.0, 9.0, 2.0]}
+    with pytest.raises(DatasetError, match=r"each pair must occur once; got \(user 4, item 1\) again in row 3"):
+        read_ratings(frame)
+
+
+def test_merging_agrees_with_pandas() -> None:
+    rng = np.random.default_rng(0)
+    users, items, values = rng.integers(0, 20, 2000), rng.integers(0, 30, 2000), rng.normal(size=2000)
+    groups = pd.DataFrame({"u": users, "i": items, "v": values}).groupby(["u", "i"], sort=False)["v"]
+    for rule in ("first", "last", "mean", "max"):
+        expected = getattr(groups, rule)()
+        got = merge(users, items, values, 30, rule, "x")
+        assert list(zip(got[0].tolist(), got[1].tolist(), strict=True)) == expected.index.tolist()
+        assert got[2] == pytest.approx(expected.to_numpy())
+
+
+def test_a_data_set_has_the_pairs_of_both_tables() -> None:
+    train = {"user": [0, 1], "item": [5, 0], "rating": [4.0, 1.0]}
+    test = {"user": [7], "item": [2], "rating": [2.0]}
+    data = read_dataset(train, test, name="mine", threshold=4)
+    assert (data.n_users, data.n_items, len(data.train), len(data.test)) == (8, 6, 2, 1)
+    assert (data.name, data.threshold) == ("mine", 4.0)
+    with pytest.raises(DatasetError, match=r"source: users: ids must be in \[0, 5\); got 7"):
+        read_dataset(train, test, n_users=5, n_items=6)
+
+
+def test_bad_sources(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"column item=.iid. does not exist; valid: .user., .item., .rating."):
+        read_ratings({"user": [0], "item": [0], "rating": [1]}, item="iid")
+    with pytest.raises(TypeError, match="source must be a DataFrame, a mapping of columns or a path; got list"):
+        read_ratings([[1, 2, 3]])
+    with pytest.raises(MissingFileError, match=r"no\.csv does not exist"):
+        read_ratings(tmp_path / "no.csv")
+    with pytest.raises(MissingFileError, match=r"no\.parquet does not exist"):
+        read_ratings(tmp_path / "no.parquet")
+    with pytest.raises(DatasetError, match=r"own\.xlsx must end in \.csv, \.tsv, \.txt, \.parquet"):
+        read_ratings(tmp_path / "own.xlsx")
+    with pytest.raises(ValueError, match="must name different columns"):
+        read_ratings(FRAME, user="uid", item="uid", rating="stars")
+    with pytest.raises(UnknownNameError, match="duplicates='media' does not exist"):
+        read_ratings(FRAME, **NAMES, duplicates="media")
+    with pytest.raises(TypeError, match=r"users must hold (numbers|integer ids)"):
+        read_ratings({"user": ["ann"], "item": [0], "rating": [1]})
+    with pytest.raises(DatasetError, match="observed: values must be 0 or 1; got 2"):
+        read_ratings(FRAME.assign(seen=[0, 2, 1]), **NAMES, observed="seen")
+
+
+def test_bad_files_name_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("user,item,rating\n0,1,5\n0,x,5\n")
+    with pytest.raises(DatasetError, match=r"own\.csv: item must be an id.*got 'x' in line 3"):
+        read_ratings(path)
+    path.write_text("user,item,stars\n0,1,5\n")
+    with pytest.raises(DatasetError, match=r"own\.csv must begin with a header that holds rating once"):
+        read_ratings(path)
+    path.write_text("user,item,rating\n0,1,9\n")
+    with pytest.raises(DatasetError, match=r"own\.csv: ratings: ratings out of range \[1, 5\]"):
+        read_ratings(path, scale=(1, 5))
+    (tmp_path / "own.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(DatasetError, match=r"own\.parquet must be a Parquet file"):
+        read_ratings(tmp_path / "own.parquet")
+    FRAME.to_parquet(tmp_path / "own.parquet")
+    with pytest.raises(UnknownNameError, match=r"own\.parquet, column user='user' does not exist"):
+        read_ratings(tmp_path / "own.parquet")
