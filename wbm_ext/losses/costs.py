@@ -46,7 +46,7 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
         return torch.clamp(squares - 2 * x @ y.mT, min=0.0)
 
 
-def _columns(name: str, value: Tensor, points: Tensor) -> Tensor:
+def outcome_columns(name: str, value: Tensor, points: Tensor) -> Tensor:
     """An outcome of shape (n,) or (n, d) as columns beside the points (n, k)."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
@@ -119,10 +119,10 @@ def pfor_cost(
     check_number("gamma", gamma, least=0)
     check_number("distance_scale", distance_scale, above=0)
     root, weight = math.sqrt(distance_scale), math.sqrt(gamma)
-    y_i = _columns("outcome_treated", outcome_treated, treated)
-    y_j = _columns("outcome_untreated", outcome_untreated, untreated)
-    other_i = _columns("counterfactual_treated", counterfactual_treated, treated)
-    other_j = _columns("counterfactual_untreated", counterfactual_untreated, untreated)
+    y_i = outcome_columns("outcome_treated", outcome_treated, treated)
+    y_j = outcome_columns("outcome_untreated", outcome_untreated, untreated)
+    other_i = outcome_columns("counterfactual_treated", counterfactual_treated, treated)
+    other_j = outcome_columns("counterfactual_untreated", counterfactual_untreated, untreated)
     if len({part.shape[1] for part in (y_i, y_j, other_i, other_j)}) > 1:
         shapes = ", ".join(str(tuple(part.shape)) for part in (y_i, y_j, other_i, other_j))
         raise ValueError(f"outcomes and counterfactuals must have the same number of columns, got {shapes}")

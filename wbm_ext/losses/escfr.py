@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wbm_ext.losses.costs import pfor_cost, relative_strengths, squared_distances
+from wbm_ext.losses.costs import outcome_columns, pfor_cost, relative_strengths, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.groups import check_batch, check_points, split
 from wbm_ext.losses.options import check_options, same_parameters
@@ -43,15 +43,17 @@ def escfr_transport(
     if gamma and (outcome is None or counterfactual is None):
         missing = "outcome" if outcome is None else "counterfactual"
         raise ValueError(f"{missing} must be given for gamma = {gamma:g}; pass it, or gamma=0 for plain distances")
+    named = {"outcome": outcome, "counterfactual": counterfactual} if gamma else {}
+    outcomes = [outcome_columns(name, part, representation) for name, part in named.items() if part is not None]
     groups = split(treated)
     if groups.present is False:
         return Discrepancy(representation[:0].sum(), None, None)
 
     r = representation if representation.dtype == torch.float64 else representation.float()
-    if gamma and outcome is not None and counterfactual is not None:
-        sides = [side(part) for part in (outcome, counterfactual) for side in (groups.row, groups.column)]
+    if outcomes:
+        by_side = [side(part) for part in outcomes for side in (groups.row, groups.column)]
         D = pfor_cost(
-            groups.row(r), groups.column(r), *sides, gamma=gamma, distance_scale=distance_scale,
+            groups.row(r), groups.column(r), *by_side, gamma=gamma, distance_scale=distance_scale,
             detach_outcomes=detach_outcomes,
         )  # fmt: skip
     else:
