@@ -23,8 +23,9 @@ def test_the_root_given_goes_before_the_environment(tmp_path: Path, monkeypatch)
     assert files.data_root(str(tmp_path), "coat") == tmp_path
 
 
-def test_no_folder_names_both_ways(monkeypatch) -> None:
+def test_no_folder_names_both_ways(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("WBM_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(MissingFileError, match=r"pass root=.*environment variable WBM_DATA.*'coat'"):
         files.data_root(None, "coat")
 

@@ -23,7 +23,7 @@ def data_root(root: str | os.PathLike[str] | None, name: str) -> Path:
     Parameters
     ----------
     root : path, optional
-        The folder with the files themselves. Left out: ``$WBM_DATA/<name>``.
+        The folder with the files themselves. Left out: ``$WBM_DATA/<name>``, else :func:`cache_root` if it exists.
     name : str
         Name of the data set, e.g. ``"coat"``.
 
@@ -37,6 +37,8 @@ def data_root(root: str | os.PathLike[str] | None, name: str) -> Path:
         folder, origin = Path(root).expanduser(), "root"
     elif variable:
         folder, origin = Path(variable).expanduser() / name, f"environment variable {DATA_VARIABLE}"
+    elif cache_root(name).is_dir():
+        return cache_root(name)
     else:
         raise MissingFileError(
             f"data set {name!r} needs a folder: pass root=<folder with its files>, or set the environment "
@@ -45,6 +47,12 @@ def data_root(root: str | os.PathLike[str] | None, name: str) -> Path:
     if not folder.is_dir():
         raise MissingFileError(f"data set {name!r} needs a folder: {folder} (from {origin}) is not one")
     return folder
+
+
+def cache_root(name: str) -> Path:
+    """Return the cache folder of data set ``name``, ``$XDG_CACHE_HOME/wbm_ext/<name>``; it may not exist."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "wbm_ext" / name
 
 
 def find(folder: Path, filename: str) -> Path | None:
