@@ -1,0 +1,210 @@
+"""Covariates of a user's table as one matrix of numbers: labels as 0/1 columns, missing values, scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbm_ext.errors import check_name
+
+MISSING = ("error", "impute", "indicator")
+SCALES = ("standard", "minmax")
+_ABSENT = "<missing>"
+
+
+class Covariates:
+    """Learns from the training table how a table becomes a matrix; :meth:`transform` repeats it.
+
+    Numbers come first, in their order; then, for each categorical column, a 0/1 column for every label but the
+    first (labels sorted).
+
+    Parameters
+    ----------
+    categorical : "auto" or sequence
+        Categorical columns by name or, for arrays, by position. "auto": those of a DataFrame that hold strings,
+        objects or pandas categories, and those of an object array that are not numbers.
+    missing : {"error", "impute", "indicator"}
+        "error" refuses missing values. "impute" puts the training median into numeric columns, and makes a label
+        of its own of missing labels. "indicator" adds to that a 0/1 column for each numeric column that misses
+        values in the training table.
+    scale : {"standard", "minmax", None}
+        Mean 0 and variance 1, or range 0 to 1, over the training table; constant columns become 0.
+
+    Attributes
+    ----------
+    columns, names : list
+        Of the table; of the matrix.
+    label_columns : list of int
+        Positions of the categorical columns.
+    medians, indicated : array
+        Of the numeric columns; positions, among these, with a column that tells what is missing.
+    labels : list of array of str
+        Of each categorical column, sorted.
+    shift, width : array
+        The matrix is (value - shift) / width.
+    """
+
+    def __init__(self, *, categorical: Any = "auto", missing: str = "error", scale: str | None = None) -> None:
+        self.categorical, self.missing, self.scale = categorical, missing, scale
+
+    def fit_transform(self, X: Any) -> NDArray[np.float64]:
+        """Return the matrix (n, q) of the training table.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not a table, no row or column, a text where a number is expected, infinite values, a column without
+            any value, missing values that ``missing`` does not allow.
+        """
+        columns, self.columns = _columns(X)
+        self.label_columns = _categorical(self.categorical, columns, self.columns)
+        numbers, labels = self._split(columns)
+        gaps = np.isnan(numbers)
+        if gaps.all(axis=0).any():
+            name = self._numeric_names()[int(np.argmax(gaps.all(axis=0)))]
+            raise ValueError(f"X: column {name!r} holds no value at all; leave it out")
+        self.medians = np.nanmedian(numbers, axis=0) if numbers.size else np.zeros(0)
+        self.indicated = np.flatnonzero(gaps.any(axis=0) & (self.missing == "indicator"))
+        self.labels = [np.unique(column) for column in labels.T]
+
+        self.names = self._numeric_names() + [f"{self._numeric_names()[place]}=missing" for place in self.indicated]
+        for name, known in zip(self._label_names(), self.labels, strict=True):
+            self.names += [f"{name}={label}" for label in known[1:]]
+        self.shift, self.width = np.zeros(len(self.names)), np.ones(len(self.names))
+        matrix = self._assemble(numbers, labels)
+        if self.scale is not None:
+            low, spread = {
+                "standard": lambda: (matrix.mean(axis=0), matrix.std(axis=0)),
+                "minmax": lambda: (matrix.min(axis=0), np.ptp(matrix, axis=0)),
+            }[self.scale]()
+            # a spread that is all rounding error is that of a constant column
+            constant = spread <= 1e-12 * np.abs(matrix).max(axis=0)
+            self.shift, self.width = low, np.where(constant, 1.0, spread)
+        return (matrix - self.shift) / self.width
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """Return the matrix (n, q) of another table with the same columns.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit_transform`; also a label the training table does not hold.
+        """
+        columns, _ = _columns(X)
+        numbers, labels = self._split(columns)
+        for name, column, known in zip(self._label_names(), labels.T, self.labels, strict=True):
+            unseen = ~np.isin(column, known)
+            if unseen.any():
+                row = int(np.argmax(unseen))
+                raise ValueError(
+                    f"X: column {name!r} must hold labels known from fit, {', '.join(known[:20])}; "
+                    f"got {str(column[row])!r} in row {row}"
+                )
+        return (self._assemble(numbers, labels) - self.shift) / self.width
+
+    def _assemble(self, numbers: NDArray[np.float64], labels: NDArray[np.str_]) -> NDArray[np.float64]:
+        gaps = np.isnan(numbers)
+        parts = [np.where(gaps, self.medians, numbers), gaps[:, self.indicated]]
+        parts += [column[:, None] == known[1:] for column, known in zip(labels.T, self.labels, strict=True)]
+        return np.hstack([part.astype(np.float64) for part in parts])
+
+    def _numeric_names(self) -> list[str]:
+        return [str(name) for place, name in enumerate(self.columns) if place not in self.label_columns]
+
+    def _label_names(self) -> list[str]:
+        return [str(self.columns[place]) for place in self.label_columns]
+
+    def _split(self, columns: list[NDArray]) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+        """Return the numbers (n, p - c), NaN where missing, and the labels (n, c) as strings."""
+        rows = len(columns[0])
+        numbers = [
+            _as_numbers(column, self.columns[place])
+            for place, column in enumerate(columns)
+            if place not in self.label_columns
+        ]
+        labels = [_as_labels(columns[place]) for place in self.label_columns]
+        gaps = {
+            **{name: np.isnan(column) for name, column in zip(self._numeric_names(), numbers, strict=True)},
+            **{name: column == _ABSENT for name, column in zip(self._label_names(), labels, strict=True)},
+        }
+        gaps = {name: gap for name, gap in gaps.items() if gap.any()}
+        if gaps and self.missing == "error":
+            first, gap = next(iter(gaps.items()))
+            raise ValueError(
+                f"X: {sum(int(gap.sum()) for gap in gaps.values())} values are missing in columns {list(gaps)}, "
+                f"the first in column {first!r}, row {int(np.argmax(gap))}; missing='impute' or 'indicator' takes them"
+            )
+        return (
+            np.column_stack(numbers) if numbers else np.empty((rows, 0)),
+            np.column_stack(labels) if labels else np.empty((rows, 0), dtype=str),
+        )
+
+
+def _columns(X: Any) -> tuple[list[NDArray], list[Any]]:
+    """Return the columns of a DataFrame or of an array, and their names (positions, for an array)."""
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        names = list(X.columns)
+        if len(set(names)) < len(names):
+            raise ValueError(f"X: column names must differ; got {names}")
+        columns = [_plain(X[name]) for name in names]
+    else:
+        table = np.asarray(X.detach().cpu() if hasattr(X, "detach") else X)
+        if table.ndim != 2:
+            raise ValueError(f"X must be a table of shape (n, p); got shape {table.shape}")
+        names, columns = list(range(table.shape[1])), list(table.T)
+    if not columns or not len(columns[0]):
+        rows = len(columns[0]) if columns else 0
+        raise ValueError(f"X must have at least one row and one column; got {rows} rows and {len(columns)} columns")
+    return columns, names
+
+
+def _plain(column: Any) -> NDArray:
+    """Return a column of a DataFrame as floats where it holds numbers or booleans, else as objects."""
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "biuf":
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return column.to_numpy(dtype=object)
+
+
+def _categorical(given: Any, columns: list[NDArray], names: list[Any]) -> list[int]:
+    """Return the positions of the categorical columns."""
+    if isinstance(given, str):
+        check_name("categorical", given, ["auto"])
+        return [place for place, column in enumerate(columns) if not _is_numeric(column)]
+    if not isinstance(given, Sequence | np.ndarray):
+        raise TypeError(f"categorical must be 'auto' or a sequence of columns; got {type(given).__name__}")
+    known = {name: place for place, name in enumerate(names)}
+    for name in given:
+        if name not in known:
+            raise ValueError(f"categorical: the table has no column {name!r}; it has {names[:20]}")
+    return sorted({known[name] for name in given})
+
+
+def _is_numeric(column: NDArray) -> bool:
+    if column.dtype.kind in "biuf":
+        return True
+    try:
+        column.astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return not any(isinstance(value, str) for value in column)
+
+
+def _as_numbers(column: NDArray, name: Any) -> NDArray[np.float64]:
+    try:
+        numbers = column.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"X: column {str(name)!r} must hold numbers; got {error}") from None
+    bad = np.isinf(numbers)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"X: column {str(name)!r} must hold finite numbers; got {numbers[row]} in row {row}")
+    return numbers
+
+
+def _as_labels(column: NDArray) -> NDArray:
+    gaps = np.array([value is None or value != value or type(value).__name__ == "NAType" for value in column])
+    return np.where(gaps, _ABSENT, column.astype(str))
