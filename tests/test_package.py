@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "persistence": LEAVES,
     "training": LEAVES | {"persistence"},
     "plots": LEAVES,
+    "ite": LEAVES | {"losses", "solver", "training", "datasets", "metrics", "persistence"},
     "recommender": LEAVES | {"losses", "persistence", "training", "datasets", "metrics"},
     "cli": LEAVES | {"recommender", "plots", "datasets", "metrics", "losses"},
 }
