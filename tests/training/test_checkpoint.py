@@ -133,6 +133,7 @@ def test_ctrl_c_leaves_the_last_checkpoint_and_says_how_to_go_on(tmp_path: Path)
     same(run(checkpoint=tmp_path / "c", resume=True), run())
 
 
+@pytest.mark.slow
 def test_kill_at_a_random_moment(tmp_path: Path) -> None:
     checkpoint, log = tmp_path / "c", tmp_path / "l"
     command = [sys.executable, interrupted_run.__file__, str(checkpoint), str(log)]

@@ -36,6 +36,19 @@ class History:
     def __len__(self) -> int:
         return len(self.records)
 
+    def judge(self, epoch: int, value: float | None, patience: int, min_epochs: int) -> bool:
+        """Take the validation ``value`` of ``epoch`` (None: there is none); return whether it is the best so far.
+
+        Without validation every epoch is. After ``patience`` epochs without a better value, but not before
+        ``min_epochs``, ``stopped`` becomes "patience".
+        """
+        if value is None or self.best_validation is None or value < self.best_validation:
+            self.best_epoch, self.best_validation = epoch, value
+            return True
+        if epoch >= min_epochs and epoch - (self.best_epoch or 0) >= patience:
+            self.stopped = "patience"
+        return False
+
     def column(self, name: str) -> list[float]:
         """Return the values of ``name`` over the epochs.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -132,7 +131,6 @@ def train(
         checkpoint=checkpoint, every=checkpoint_every, resume=resume, log=log,
     )  # fmt: skip
     best = keeper.best
-    best_value = math.inf if history.best_validation is None else history.best_validation
     first = keeper.epoch + 1
     last = epochs if history.stopped == "epochs" else keeper.epoch
 
@@ -167,14 +165,9 @@ def train(
             bar.set_postfix(shown, refresh=False)
             bar.update()
 
-            if validate is None:
-                history.best_epoch = epoch
-            elif record["validation"] < best_value:
-                best_value = record["validation"]
+            judged = None if validate is None else record["validation"]
+            if history.judge(epoch, judged, patience, min_epochs) and validate is not None:
                 best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-                history.best_epoch, history.best_validation = epoch, best_value
-            elif epoch >= min_epochs and epoch - (history.best_epoch or 0) >= patience:
-                history.stopped = "patience"
             if asked:
                 history.stopped = "callback"
             ending = epoch == last or history.stopped != "epochs"
