@@ -78,6 +78,27 @@ def test_stronger_selection_and_confounding_bias_the_observed_ratings_more() -> 
     assert (np.diff(by_confounder) > 0.03).all()
 
 
+def test_affinity_selects_by_what_features_show_and_not_by_the_rating_itself() -> None:
+    options = {"selection": 0.0, "popularity": 0.0, "affinity": 1.0, "density": 0.05, "q_min": 1e-6}
+    data, noisy = make_ratings(**options), make_ratings(**options, noise=3.0)
+    assert not np.array_equal(data.truth, noisy.truth)
+    assert np.array_equal(data.propensities, noisy.propensities)
+    u, v = data.user_features.astype(float), data.item_features.astype(float)
+    known = u[:, :8] @ v[:, :8].T / np.sqrt(8) + 0.5 * (u[:, 8:9] + v[:, 8:9].T)
+    assert np.corrcoef(known.ravel(), np.log(data.propensities).ravel())[0, 1] > 0.97
+    shares = [positive_share(make_ratings(selection=0.0, affinity=strength)) for strength in (0, 0.5, 1)]
+    assert (np.diff(shares) > 0.03).all()
+
+
+def test_overlap_mixes_the_propensities_with_random_observation() -> None:
+    none, half, full = (make_ratings(50, 60, selection=3.0, overlap=overlap) for overlap in (0.0, 0.5, 1.0))
+    assert np.allclose(half.propensities, 0.5 * 0.08 + 0.5 * none.propensities)
+    assert np.allclose(full.propensities, 0.08)
+    assert abs(half.propensities.mean() - 0.08) < 1e-6
+    assert half.propensities.min() > 0.04
+    assert np.array_equal(none.truth, full.truth)
+
+
 def test_popularity_spreads_items() -> None:
     spread = [np.log(make_ratings(popularity=strength).propensities.mean(axis=0)).std() for strength in (0, 0.5, 1)]
     assert spread[0] < 0.2 < spread[1] < spread[2]
@@ -117,6 +138,8 @@ def test_the_seed_decides_and_the_strengths_leave_the_ratings_alone() -> None:
         ({"selection": -1}, ValueError, r"selection must be a finite number in \[0, inf\]; got -1\.0"),
         ({"popularity": "high"}, TypeError, "popularity must be a finite number .*got 'high'"),
         ({"hidden": float("nan")}, ValueError, "hidden must be a finite number"),
+        ({"affinity": -1}, ValueError, "affinity must be a finite number"),
+        ({"overlap": 1.5}, ValueError, r"overlap must be a finite number in \[0, 1\]; got 1\.5"),
         ({"noise": -0.1}, ValueError, "noise must be a finite number"),
         ({"n_items": 10}, ValueError, "test_per_user must be at most n_items, 10; got 16"),
     ],

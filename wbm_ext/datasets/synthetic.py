@@ -30,7 +30,9 @@ def make_ratings(
     density: float = 0.08,
     selection: float = 1.0,
     popularity: float = 0.5,
+    affinity: float = 0.0,
     hidden: float = 0.0,
+    overlap: float = 0.0,
     noise: float = 0.5,
     test_per_user: int = 16,
     q_min: float = 0.0025,
@@ -41,16 +43,18 @@ def make_ratings(
     With U, V, b, c, a, p, h and e independent standard normal (U of shape (n_users, rank), V of shape
     (n_items, rank), b and a one a user, c and p one an item, h and e one a pair)::
 
-        s_ui = <U_u, V_i> / sqrt(rank) + 0.5 b_u + 0.5 c_i + hidden h_ui + noise e_ui
+        k_ui = <U_u, V_i> / sqrt(rank) + 0.5 b_u + 0.5 c_i
+        s_ui = k_ui + hidden h_ui + noise e_ui
         r_ui = 1 + number of cuts below s_ui,    cuts: quantiles of s for the shares .405 .194 .216 .138 .047
-        w_ui = 0.8^(selection (5 - r_ui)) exp(popularity (a_u + p_i)) exp(hidden h_ui)
-        q_ui = min(1, max(q_min, t w_ui)),       t > 0 solves mean(q) = density
+        w_ui = 0.8^(selection (5 - r_ui)) exp(popularity (a_u + p_i) + affinity k_ui + hidden h_ui)
+        q_ui = overlap density + (1 - overlap) min(1, max(q_min, t w_ui)),    t > 0 solves mean(q) = density
         o_ui ~ Bernoulli(q_ui), independently
 
     ``train`` holds the pairs with o = 1, exactly as drawn (a user or an item may have none), so weighting by
     1/q is unbiased given the ratings. ``test`` holds ``test_per_user`` items of each user, drawn uniformly
     and independently of o; the two may share pairs. Draws do not depend on the strengths: calls that
-    differ only in ``selection``, ``popularity``, ``density`` or ``q_min`` have the same ratings.
+    differ only in ``selection``, ``popularity``, ``affinity``, ``overlap``, ``density`` or ``q_min`` have the same
+    ratings.
 
     Parameters
     ----------
@@ -65,9 +69,15 @@ def make_ratings(
         (missing at random); 1: about as on Coat.
     popularity : float
         Strength of user activity and item popularity, >= 0.
+    affinity : float
+        How strongly observation depends on k, the part of the preference that features show, >= 0: a selection
+        that a model of the features can learn, while that by the rating itself it cannot.
     hidden : float
         Strength of the confounder h, >= 0, which acts on rating and observation and which no feature shows.
         The propensities returned do contain it.
+    overlap : float
+        Share of the observations that is made at random, in [0, 1]. 0: w alone decides, and propensities fall to
+        ``q_min``; 1: every propensity is ``density``.
     noise : float
         Standard deviation of the part of the preference that no model can know, >= 0.
     test_per_user : int
@@ -107,7 +117,8 @@ def make_ratings(
     if not 0 < q_min < density < 1:
         raise ValueError(f"q_min and density must satisfy 0 < q_min < density < 1; got {q_min:g}, {density:g}")
     selection, popularity = check_real("selection", selection, 0), check_real("popularity", popularity, 0)
-    hidden, noise = check_real("hidden", hidden, 0), check_real("noise", noise, 0)
+    affinity, hidden = check_real("affinity", affinity, 0), check_real("hidden", hidden, 0)
+    overlap, noise = check_real("overlap", overlap, 0, 1), check_real("noise", noise, 0)
     if check_count("test_per_user", test_per_user) > n_items:
         raise ValueError(f"test_per_user must be at most n_items, {n_items}; got {test_per_user}")
 
@@ -118,13 +129,12 @@ def make_ratings(
     activity, fame = rng.standard_normal((n_users, 1)), rng.standard_normal((n_items, 1))
     confounder, error = rng.standard_normal(shape), rng.standard_normal(shape)
 
-    preference = user_factors @ item_factors.T / np.sqrt(rank) + BIAS_SCALE * (user_bias + item_bias.T)
-    preference += hidden * confounder + noise * error
-    ratings = _to_stars(preference)
+    known = user_factors @ item_factors.T / np.sqrt(rank) + BIAS_SCALE * (user_bias + item_bias.T)
+    ratings = _to_stars(known + (hidden * confounder + noise * error))
 
     log_weight = selection * np.log(FALL) * (5 - ratings)
-    log_weight += popularity * (activity + fame.T) + hidden * confounder
-    propensities = _scale_to_mean(log_weight, density, q_min)
+    log_weight += popularity * (activity + fame.T) + affinity * known + hidden * confounder
+    propensities = overlap * density + (1 - overlap) * _scale_to_mean(log_weight, density, q_min)
 
     train_users, train_items = np.nonzero(rng.random(shape) < propensities)
     test_items = np.sort(np.argsort(rng.random(shape), axis=1)[:, :test_per_user], axis=1).ravel()
