@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "solver": LEAVES,
     "losses": LEAVES | {"solver"},
     "datasets": LEAVES,
-    "metrics": LEAVES | {"datasets"},
+    "metrics": LEAVES | {"datasets", "losses"},
     "persistence": LEAVES,
     "training": LEAVES | {"persistence"},
     "plots": LEAVES,

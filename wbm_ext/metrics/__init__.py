@@ -6,8 +6,8 @@ from wbm_ext.metrics.balance import (
     clipped_share,
     effective_sample_size,
     largest_share,
-    propensity_calibration,
 )
+from wbm_ext.metrics.calibration import CalibrationCurve, brier_score, calibration_curve, propensity_calibration
 from wbm_ext.metrics.effects import (
     ate_error,
     att_error,
@@ -20,14 +20,18 @@ from wbm_ext.metrics.effects import (
 from wbm_ext.metrics.estimators import dr_estimate, ideal_loss, ips_estimate, naive_estimate, snips_estimate
 from wbm_ext.metrics.ranking import auc, f1_at_k, ndcg_at_k, precision_at_k, ranking_report, recall_at_k
 from wbm_ext.metrics.report import effect_report
+from wbm_ext.metrics.reweighting import reweighted_distance
 from wbm_ext.metrics.uplift import auuc, auuc_separate, qini, qini_curve, uplift_curve
 
 __all__ = [
+    "CalibrationCurve",
     "ate_error",
     "att_error",
     "auc",
     "auuc",
     "auuc_separate",
+    "brier_score",
+    "calibration_curve",
     "clipped_share",
     "dr_estimate",
     "effect_report",
@@ -47,6 +51,7 @@ __all__ = [
     "qini_curve",
     "ranking_report",
     "recall_at_k",
+    "reweighted_distance",
     "rmse_counterfactual",
     "rmse_factual",
     "snips_estimate",

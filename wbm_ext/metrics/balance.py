@@ -1,4 +1,4 @@
-"""Diagnostics of weights and propensities: how much of the sample a reweighting leaves in use."""
+"""Diagnostics of weights: how much of the sample a reweighting leaves in use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wbm_ext.datasets._arrays import as_array, as_binary, as_vector, check_count, check_real, reject
-from wbm_ext.errors import check_name
+from wbm_ext.datasets._arrays import as_vector, check_real, reject
+from wbm_ext.metrics.calibration import as_probabilities
 
 
 def effective_sample_size(weights: Any) -> float:
@@ -56,54 +56,7 @@ def clipped_share(propensity: Any, clip: float) -> float:
     TypeError, ValueError
         Values outside [0, 1], or an empty array.
     """
-    return float((_probabilities(propensity) < check_real("clip", clip, 0, 1)).mean())
-
-
-def propensity_calibration(propensity: Any, observed: Any, bins: int = 10, *, strategy: str = "uniform") -> float:
-    r"""Expected calibration error of propensities.
-
-    With n_b pairs in bin b::
-
-        ECE = sum_b n_b / n  | mean_b(observed) - mean_b(propensity) |
-
-    Parameters
-    ----------
-    propensity : array of any shape, values in [0, 1]
-    observed : array of 0/1, same shape
-        Over all pairs, not only the observed ones.
-    bins : int
-        At least 1.
-    strategy : {"uniform", "quantile"}
-        Bins of equal width on [0, 1] (the usual definition), or of about equally many pairs. Propensities
-        of sparse ratings crowd near 0 and share one bin of equal width; ``"quantile"`` tells them apart.
-
-    Returns
-    -------
-    float
-        In [0, 1]; 0 for perfect calibration.
-
-    Raises
-    ------
-    UnknownNameError
-        ``strategy`` does not exist.
-    TypeError, ValueError
-        Shapes that differ, values outside their range, an empty array.
-
-    References
-    ----------
-    Naeini, Cooper, Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
-    """
-    probability = _probabilities(propensity)
-    seen = as_binary("observed", observed)
-    if seen.shape != probability.shape:
-        raise ValueError(f"observed must have the shape of propensity, {probability.shape}; got {seen.shape}")
-    bins = check_count("bins", bins)
-    check_name("strategy", strategy, ("uniform", "quantile"))
-    probability, seen = probability.ravel(), seen.ravel()
-    levels = np.linspace(0.0, 1.0, bins + 1)[1:-1]
-    edges = levels if strategy == "uniform" else np.quantile(probability, levels)
-    place = np.searchsorted(edges, probability, side="right")
-    return float(np.abs(np.bincount(place, seen - probability)).sum() / len(probability))
+    return float((as_probabilities(propensity) < check_real("clip", clip, 0, 1)).mean())
 
 
 def _shares(weights: Any) -> NDArray[np.float64]:
@@ -116,11 +69,3 @@ def _shares(weights: Any) -> NDArray[np.float64]:
         return array
     array = array / array.max()
     return array / array.sum()
-
-
-def _probabilities(propensity: Any) -> NDArray[np.float64]:
-    array = as_array("propensity", propensity).astype(np.float64)
-    if array.size == 0:
-        raise ValueError("propensity must hold at least one value; got an empty array")
-    reject("propensity", ~((array >= 0) & (array <= 1)), array, "propensities must be in [0, 1]")
-    return array
