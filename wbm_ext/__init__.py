@@ -1,7 +1,7 @@
 """wbm_ext: entropic optimal transport on a given cost matrix for PyTorch, and the causal models built on it.
 
-``import wbm_ext`` loads the solver and the losses. ``recommender``, ``datasets``, ``metrics``, ``training`` and
-``plots`` are loaded when first used.
+``import wbm_ext`` loads the solver and the losses. ``recommender``, ``ite``, ``datasets``, ``metrics``, ``training``
+and ``plots`` are loaded when first used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wbm_ext.errors import BalanceWarning, ConvergenceWarning
 from wbm_ext.loading import load
 from wbm_ext.solver import SinkhornResult, Status, sinkhorn, solve
 
-_LAZY = ("datasets", "metrics", "plots", "recommender", "training")
+_LAZY = ("datasets", "ite", "metrics", "plots", "recommender", "training")
 
 __all__ = [
     "BalanceWarning",
@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "build_info",
     "datasets",
+    "ite",
     "load",
     "losses",
     "metrics",

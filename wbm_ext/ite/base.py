@@ -101,21 +101,24 @@ class EffectEstimator(BaseEstimator):
         ``X`` is a DataFrame or an array. Raises TypeError or ValueError, naming argument, column and row, before
         any work.
         """
-        x, outcomes, treated, streams = self._intake(X, y, treatment)
+        x, outcomes, treated = self._intake(X, y, treatment)
+        streams = Streams(self.random_state)
         self._fit(x, outcomes, treated, streams)
         return self._bootstrap(x, outcomes, treated, streams)
 
-    def _intake(self, X: Any, y: Any, treatment: Any) -> tuple[NDArray, NDArray, NDArray, Streams]:
+    def _intake(self, X: Any, y: Any, treatment: Any) -> tuple[NDArray, NDArray, NDArray]:
         self._check_parameters()
         covariates = Covariates(categorical=self.categorical, missing=self.missing, scale=self.scale)
         x = covariates.fit_transform(X)
         outcomes, treated = check_training(x, y, treatment, least=self._least_in_group)
         validate_data(self, X, skip_check_array=True)
         self.covariates_ = covariates
-        return x, outcomes, treated, Streams(self.random_state)
+        self.replicates_: list[Any] = []
+        return x, outcomes, treated
 
     def _bootstrap(self, x: NDArray, y: NDArray, treated: NDArray, streams: Streams) -> Self:
-        self.replicates_ = fit_replicates(self, x, y, treated, streams) if self.n_bootstrap else []
+        if self.n_bootstrap:
+            self.replicates_ = fit_replicates(self, x, y, treated, streams)
         return self
 
     def _encode(self, X: Any) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbm_ext.errors import check_name
+from wbm_ext.persistence import register
 
 MISSING = ("error", "impute", "indicator")
 SCALES = ("standard", "minmax")
@@ -208,3 +209,12 @@ def _as_numbers(column: NDArray, name: Any) -> NDArray[np.float64]:
 def _as_labels(column: NDArray) -> NDArray:
     gaps = np.array([value is None or value != value or type(value).__name__ == "NAType" for value in column])
     return np.where(gaps, _ABSENT, column.astype(str))
+
+
+def _restore(fields: dict[str, Any]) -> Covariates:
+    covariates = Covariates()
+    vars(covariates).update(fields)
+    return covariates
+
+
+register("ite.Covariates", Covariates, lambda covariates: dict(vars(covariates)), _restore)

@@ -45,11 +45,8 @@ class _Disentangled(NeuralEstimator):
             n_in, self.representation, self.factor, self.heads, activation=self.activation, **options
         )
 
-    def _terms(self, batch: Batch) -> dict[str, Tensor]:
-        self._one_group += batch.one_group
+    def _terms(self, batch: Batch, r: Tensor, outcomes: Tensor) -> dict[str, Tensor]:
         model, n = self.model_, batch.treated
-        r = model.represent(batch.x)
-        outcomes = model.heads(r)
         treated = torch.zeros_like(batch.y)
         treated[:n] = 1.0
         weighting = model.weighting_logit(r)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wbm_ext.ite.networks import Dense, Heads, StackedLinear
+from wbm_ext.persistence import Network
 
 
-class DisentangledModel(nn.Module):
+class DisentangledModel(Network):
     """Γ (instruments), Δ (confounders), Υ (adjustment): three factors on common layers.
 
     ``represent(x)`` is [Γ, Δ, Υ], (B, 3k). Outcomes are read from [Δ, Υ], P(treated) from [Γ, Δ] by a logistic

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wbm_ext.persistence import Network
 from wbm_ext.training import initialise_linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -86,16 +87,17 @@ class Heads(nn.Module):
         )
 
     def forward(self, r: Tensor) -> Tensor:
+        size = len(r)
         if self.shared:
-            zeros, ones = r.new_zeros(len(r), 1), r.new_ones(len(r), 1)
+            zeros, ones = r.new_zeros(size, 1), r.new_ones(size, 1)
             r = torch.cat([torch.cat([r, zeros], 1), torch.cat([r, ones], 1)])
         *hidden, last = self.layers
         for layer in hidden:
             r = self.activation(layer(r))
-        return last(r).view(2, -1)
+        return last(r).view(2, size)
 
 
-class RepresentationModel(nn.Module):
+class RepresentationModel(Network):
     """ψ: ``representation`` layers (none: the covariates themselves); φ: :class:`Heads`.
 
     TARNet (Shalit et al. 2017) with separate heads; BNN (Johansson et al. 2016) with a shared one; without a

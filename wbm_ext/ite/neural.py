@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,21 +13,19 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from wbm_ext.errors import check_name
-from wbm_ext.ite.arguments import check_training
-from wbm_ext.ite.base import EffectEstimator
-from wbm_ext.ite.batches import Batch, UnitBatches
+from wbm_ext.ite.batches import Batch
 from wbm_ext.ite.defaults import default
+from wbm_ext.ite.fitting import TrainedEstimator
 from wbm_ext.ite.networks import ACTIVATIONS, RepresentationModel
-from wbm_ext.ite.selection import CRITERIA, Judges, hold_out, loss_of
+from wbm_ext.ite.selection import CRITERIA
 from wbm_ext.parameters import check_device, check_flag, check_integer, check_number
-from wbm_ext.training import Streams, train
+from wbm_ext.training import distributed
 
 _CHUNK = 1 << 16
-Callback = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class NeuralEstimator(EffectEstimator):
+class NeuralEstimator(TrainedEstimator):
     """L = L_F + the penalties of the system; L_F is the error of the factual outcomes.
 
     All defaults: :data:`wbm_ext.ite.defaults.TABLE`.
@@ -142,113 +140,23 @@ class NeuralEstimator(EffectEstimator):
         groups = [part for part in (slice(0, n), slice(n, None)) if len(batch.y[part])]
         return sum(mse_loss(factual[part], batch.y[part]) for part in groups)
 
-    # ------------------------------------------------------------------ fit
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        treatment: Any,
-        validation: tuple[Any, Any, Any] | None = None,
-        callbacks: Sequence[Callback] = (),
-    ) -> Self:
-        """Fit to covariates (n, p), outcomes (n,) and treatment (n,) of 0 and 1.
-
-        Parameters
-        ----------
-        X : DataFrame or array
-        y, treatment : array
-        validation : tuple (X, y, treatment), optional
-            Units that choose the epoch, in the place of a held-out part.
-        callbacks : sequence of callables (epoch, record) -> None
-            Called after each epoch, when the estimator can already be asked; may add figures to the record.
-
-        Raises
-        ------
-        TypeError, ValueError
-            Naming argument, column and row; before any training.
-        """
-        x, outcomes, treated, streams = self._intake(X, y, treatment)
-        judges, trained = self._judges(x, outcomes, treated, validation, streams)
-        self._train(x[trained], outcomes[trained], treated[trained], judges, streams, callbacks)
-        return self._bootstrap(x, outcomes, treated, streams)
-
-    def _judges(
-        self, x: NDArray, y: NDArray, treated: NDArray, validation: tuple[Any, Any, Any] | None, streams: Streams
-    ) -> tuple[Judges | None, NDArray[np.int64]]:
-        """Return who judges the epochs, and the positions of the units to train on."""
-        everyone = np.arange(len(y))
-        if validation is not None:
-            if not isinstance(validation, Sequence) or len(validation) != 3:
-                raise TypeError(f"validation must be a tuple of X, y and treatment; got a {type(validation).__name__}")
-            other_x = self._encode(validation[0])
-            other_y, other_treated = check_training(other_x, *validation[1:])
-            pool = tuple(map(np.concatenate, ((x, other_x), (y, other_y), (treated, other_treated))))
-            return Judges(other_x, other_y, other_treated, pool), everyone
-        if self.selection is None:
-            return None, everyone
-        held = hold_out(treated, self.validation_fraction, streams)
-        return Judges(x[held], y[held], treated[held], (x, y, treated)), np.delete(everyone, held)
-
-    def _train(
-        self,
-        x: NDArray,
-        y: NDArray,
-        treated: NDArray,
-        judges: Judges | None,
-        streams: Streams,
-        callbacks: Sequence[Callback],
-    ) -> None:
-        dtype = getattr(torch, self.dtype)
-        self.location_ = float(y.mean())
-        self.spread_ = float(y.std()) or 1.0 if self.scale_outcome else 1.0
-        self.model_ = self._network(x.shape[1], generator=streams.torch("init"), dtype=dtype).to(self.device)
-        batches = UnitBatches(
-            torch.as_tensor(x, dtype=dtype, device=self.device),
-            torch.as_tensor((y - self.location_) / self.spread_, dtype=dtype, device=self.device),
-            torch.as_tensor(treated, device=self.device),
-            self.batch_size,
-            drop_last=self.drop_last,
-            generator=streams.torch("batches"),
-        )
-        figures: dict[str, float] = {}
-
-        def judge() -> float:
-            figures.update(judges(self._outcomes(judges.x)))
-            return loss_of(self.selection, figures)
-
-        def report(epoch: int, record: dict[str, float]) -> None:
-            if judges is not None and self.selection is None:
-                figures.update(judges(self._outcomes(judges.x)))
-            record.update({f"validation_{name}": value for name, value in figures.items()})
-            record["one_group"] = self._one_group / len(batches)
-            self._diagnose(epoch, record)
-            self._start_epoch(epoch + 1)
-
-        self._start_epoch(1)
-        self.history_ = train(
-            self.model_,
-            self._terms,
-            batches,
-            epochs=self.epochs,
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            validate=None if judges is None or self.selection is None else judge,
-            patience=self.patience,
-            min_epochs=self.min_epochs,
-            progress=self.progress,
-            description=self.name or type(self).__name__,
-            callbacks=[report, *callbacks],
-        )
+    # ------------------------------------------------------------------ training
 
     def _start_epoch(self, epoch: int) -> None:
         self._epoch, self._one_group = epoch, 0
 
-    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss terms of a batch; under ``torchrun`` this rank's share of them."""
         self._one_group += batch.one_group
-        r = self.model_.represent(batch.x)
-        outcomes = self.model_.heads(r)
+        if not distributed.is_distributed():
+            r = self.model_.represent(batch.x)
+            return self._terms(batch, r, self.model_.heads(r))
+        part = self.model_.represent(distributed.shard(batch.x))
+        whole = distributed.gather_batch({"r": part, "outcomes": self.model_.heads(part).T}, len(batch.y))
+        terms = self._terms(batch, whole["r"], whole["outcomes"].T)
+        return {name: distributed.share(term) for name, term in terms.items()}
+
+    def _terms(self, batch: Batch, r: Tensor, outcomes: Tensor) -> dict[str, Tensor]:
         return {"factual": self._factual_error(batch, outcomes), **self._penalties(batch, r, outcomes)}
 
     def _replicate_parameters(self) -> dict[str, Any]:
@@ -266,5 +174,5 @@ class NeuralEstimator(EffectEstimator):
 
     def _over(self, function: Callable[[Tensor], Tensor], x: NDArray, axis: int) -> NDArray[np.float64]:
         with torch.no_grad():
-            parts = torch.as_tensor(x, dtype=getattr(torch, self.dtype), device=self.device).split(_CHUNK)
+            parts = torch.as_tensor(x).to(next(self.model_.parameters())).split(_CHUNK)
             return torch.cat([function(part) for part in parts], axis).double().cpu().numpy()
