@@ -95,7 +95,8 @@ def unpack(value: Any, device: torch.device | str = "cpu") -> Any:
     codec = _CODECS.get(value[_MARK])
     if codec is None:
         raise FileFormatError(f"the file holds a value of the kind {value[_MARK]!r}, which this wbm_ext does not know")
-    inside = "cpu" if issubclass(codec.kind, nn.Module) else device  # a network is moved when it is whole
+    # a network is moved when it is whole, an array stays where arrays are
+    inside = "cpu" if issubclass(codec.kind, nn.Module | np.ndarray) else device
     fields = {key: unpack(entry, inside) for key, entry in value.items() if key != _MARK}
     try:
         built = codec.unpack(fields)
@@ -113,7 +114,7 @@ def _pack_array(array: np.ndarray) -> dict[str, Any]:
 
 
 def _unpack_array(fields: dict[str, Any]) -> np.ndarray:
-    return np.array(fields["text"], dtype=str) if "text" in fields else fields["values"].cpu().numpy()
+    return np.array(fields["text"], dtype=str) if "text" in fields else fields["values"].numpy()
 
 
 def _unpack_dtype(fields: dict[str, Any]) -> torch.dtype:
