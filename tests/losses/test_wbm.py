@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
 
 import wbm_ext
 from wbm_ext import losses
-from wbm_ext.errors import UnknownNameError
+from wbm_ext.errors import BalanceWarning, UnknownNameError
 
 
 def _batch(seed: int = 0, size: int = 30, k: int = 3):
@@ -137,6 +138,68 @@ def test_the_module_is_the_function():
     assert torch.equal(module(q, treated, phi), expected)
 
 
+def test_logits_are_their_propensities_and_stay_exact_where_those_round():
+    q, treated, phi = _batch()
+    z = q.logit()
+    for masses, against in (("self-normalized", "untreated"), ("softmax", "untreated"), ("softmax", "all")):
+        options = {"masses": masses, "against": against, "epsilon": 0.3, "min_ess": 0.0}
+        expected = losses.wbm(q, treated, phi, **options)
+        torch.testing.assert_close(losses.wbm(z, treated, phi, logits=True, **options), expected, atol=1e-9, rtol=0)
+    clipped = losses.balance(10 * z, treated, phi, logits=True, clip=0.1)
+    expected = losses.balance((10 * z).sigmoid(), treated, phi, clip=0.1)
+    torch.testing.assert_close(clipped.value, expected.value, atol=1e-9, rtol=0)
+    assert float(clipped.clipped) == float(expected.clipped) > 0
+    # q rounds to 0 or 1 in float32, its weights do not
+    far = torch.where(treated, -120.0, 120.0) + z.float()
+    far.requires_grad_()
+    value = losses.wbm(far, treated, phi, logits=True, clip=0.0, min_ess=0.0)
+    value.backward()
+    near = losses.wbm(torch.where(treated, -20.0, 20.0) + z, treated, phi, logits=True, clip=0.0, min_ess=0.0)
+    torch.testing.assert_close(value.detach().double(), near, atol=1e-3, rtol=1e-3)
+    assert bool(far.grad.isfinite().all())
+    assert far.grad.abs().sum() > 0
+
+
+def _collapsed():
+    q = torch.full((30,), 0.9, dtype=torch.float64)
+    q[0] = 1e-4
+    return q, torch.arange(30) < 20, _batch()[2]
+
+
+def test_a_collapse_of_the_masses_is_warned_of_once_per_call_site():
+    """(Σw)²/Σw² of 20 treated is 1.0: the message says so, and what to do."""
+    with pytest.warns(BalanceWarning, match=r"treated samples is 1\.0 of 20 .*raise clip, give the likelihood"):
+        losses.wbm(*_collapsed(), clip=0.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for k in range(3):
+            losses.wbm(*_collapsed(), clip=1e-4 * (1 + k))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_no_warning_where_the_masses_are_spread_or_it_is_not_wanted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BalanceWarning)
+        losses.wbm(*_batch())
+        losses.wbm(*_collapsed(), clip=0.0, min_ess=0.0)
+        losses.wbm(*_collapsed(), clip=0.2)
+    with pytest.warns(BalanceWarning):
+        losses.wbm(*_batch(), min_ess=1.0)
+
+
+def test_the_diagnostics_are_those_of_the_masses_and_of_the_solve():
+    q, treated, phi = _batch()
+    found = losses.balance(q, treated, phi, clip=0.0, tol=1e-9)
+    w = 1 / q[treated]
+    assert float(found.ess_treated) == pytest.approx(float(w.sum() ** 2 / w.square().sum()))
+    other = 1 / (1 - q[~treated])
+    assert float(found.largest_mass) == pytest.approx(float(max(w.max() / w.sum(), other.max() / other.sum())))
+    assert float(found.transported_mass) == pytest.approx(1.0)
+    assert float(found.residual) <= 1e-9
+    assert int(found.iterations) == int(found.result.iterations) > 0
+
+
 def test_effective_sample_size():
     assert float(losses.effective_sample_size(torch.ones(7))) == pytest.approx(7)
     assert float(losses.effective_sample_size(torch.tensor([1.0, 0.0]))) == pytest.approx(1)
@@ -159,6 +222,9 @@ BAD = {
     "treatment shape": ((Q, T[:3], PHI), {}, ValueError, r"treatment must have the shape of propensity, \(4,\), got \(3,\)"),
     "treatment values": ((Q, torch.tensor([0, 1, 2, 1]), PHI), {}, ValueError, r"treatment\[2\] = 2"),
     "representation": ((Q, T, PHI[:3]), {}, ValueError, r"representation must have shape \(4, k\), got \(3, 2\)"),
+    "logits NaN": ((Q * math.nan, T, PHI), {"logits": True}, ValueError, r"must be a logit, got propensity\[0\] = nan"),
+    "logits for propensities": ((Q - 1, T, PHI), {}, ValueError, "pass logits=True for logits"),
+    "min_ess": ((Q, T, PHI), {"min_ess": 2.0}, ValueError, r"min_ess must be in \[0, 1\], got 2"),
     "clip": ((Q, T, PHI), {"clip": 0.7}, ValueError, r"clip must be in \[0, 0.5\), got 0.7"),
     "masses": ((Q, T, PHI), {"masses": "soft-max"}, UnknownNameError, "did you mean 'softmax'"),
     "against": ((Q, T, PHI), {"against": "treated"}, UnknownNameError, "did you mean 'untreated'"),
