@@ -63,7 +63,7 @@ def test_a_fit_of_two_stages_goes_on_from_where_it_broke_off(step: int, tmp_path
 
 @pytest.mark.parametrize("step", [3, 14])
 def test_fresh_randomness_is_taken_up_again(step: int, tmp_path: Path) -> None:
-    files: dict[str, Any] = {"checkpoint": tmp_path / "fit"}
+    files: dict[str, Any] = {"checkpoint": tmp_path / "fit", "log": tmp_path / "fit.a"}
     with pytest.raises(Broken):
         Fit(None, fail_at=step, **files)
     resumed = Fit(None, resume=True, **files)

@@ -92,7 +92,7 @@ def unpack(value: Any, device: torch.device | str = "cpu") -> Any:
         return value
     if _MARK not in value:
         return {key: unpack(entry, device) for key, entry in value.items()}
-    codec = _CODECS.get(value[_MARK])
+    codec = _CODECS.get(value[_MARK]) if isinstance(value[_MARK], str) else None
     if codec is None:
         raise FileFormatError(f"the file holds a value of the kind {value[_MARK]!r}, which this wbm_ext does not know")
     # a network is moved when it is whole, an array stays where arrays are
@@ -100,7 +100,7 @@ def unpack(value: Any, device: torch.device | str = "cpu") -> Any:
     fields = {key: unpack(entry, inside) for key, entry in value.items() if key != _MARK}
     try:
         built = codec.unpack(fields)
-    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+    except Exception as error:  # fields of any kind may stand in a hostile file
         raise FileFormatError(f"the file holds a {value[_MARK]} that cannot be built: {error}") from error
     return built.to(device) if isinstance(built, nn.Module) else built
 

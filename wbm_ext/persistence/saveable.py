@@ -79,7 +79,7 @@ class ModelFile:
 
     def fill(self, estimator: Saveable, device: torch.device | str) -> None:
         """Give ``estimator`` the saved state, on ``device``."""
-        estimator._set_state({name: unpack(value, device) for name, value in self.state.items()})
+        estimator._set_state(_unpacked(self.state, device))
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
@@ -89,5 +89,13 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     for name, kind in fields.items():
         if not isinstance(document.get(name), kind):
             raise FileFormatError(f"{path} is damaged: its entry {name!r} is no {kind.__name__}")
-    params = {name: unpack(value) for name, value in document["params"].items()}
-    return ModelFile(document["room"], document["system"], params, document["state"])
+    return ModelFile(document["room"], document["system"], _unpacked(document["params"], "cpu"), document["state"])
+
+
+def _unpacked(values: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
+    if not all(isinstance(name, str) for name in values):
+        raise FileFormatError("the file is damaged: a name of a parameter or an attribute is no string")
+    try:
+        return {name: unpack(value, device) for name, value in values.items()}
+    except RecursionError as error:
+        raise FileFormatError("the file is damaged: its values are nested too deeply") from error

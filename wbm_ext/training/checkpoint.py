@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from wbm_ext.errors import FileFormatError
 from wbm_ext.persistence import pack, read_document, unpack, write_document
 from wbm_ext.training.history import History
 from wbm_ext.training.phases import Update
 from wbm_ext.training.seeding import state_accessor
 
 FORMAT = 1
+_PARTS = ("configuration", "epoch", "model", "optimizers", "best", "history", "streams", "callbacks")
 _SHOWN = 5  # differences of configuration that a message names
 
 State = dict[str, torch.Tensor]
@@ -128,7 +130,11 @@ class Checkpoint:
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the document at ``path``; see :func:`wbm_ext.persistence.read_document` for the errors."""
-    return read_document(path, "checkpoint", FORMAT)
+    document = read_document(path, "checkpoint", FORMAT)
+    lacking = [name for name in _PARTS if name not in document]
+    if lacking:
+        raise FileFormatError(f"the checkpoint {path} is damaged: it lacks {', '.join(lacking)}")
+    return document
 
 
 def resume_from(resume: bool | str | os.PathLike[str], checkpoint: str | os.PathLike[str] | None) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ class Run:
             return []
         source = self._source
         stages = sorted(source.parent.glob(glob.escape(source.name) + ".*")) if source.parent.is_dir() else []
-        return [path for path in (source, *stages) if path.is_file()]
+        # a log, say, may be called <checkpoint>.jsonl
+        return [path for path in (source, *filter(zipfile.is_zipfile, stages)) if path.is_file()]
 
     def options(self, stage: str = "", **state: Any) -> dict[str, Any]:
         """Return the keyword arguments of ``train`` for ``stage`` ("" is the main one).
