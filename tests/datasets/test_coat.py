@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wbm_ext.datasets import RatingsDataset, load, load_coat, overlap
 from wbm_ext.errors import ChecksumError, DatasetError, MissingFileError
@@ -88,6 +90,26 @@ def test_values_that_cannot_be_are_refused(imitation_root: Path, filename, value
     change(imitation_root / filename, 3, 2, value)
     with pytest.raises(DatasetError, match=text):
         load_coat(imitation_root, verify=False)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    filename=st.sampled_from(["train.ascii", "test.ascii", "user_features.ascii", "propensities.ascii"]),
+    junk=st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"9", b"-", b" 1", b"\n", b"nan", b"1e999"])),
+    place=st.integers(0, 5000),
+)
+def test_bytes_pushed_into_a_file_are_named_or_harmless(imitation_root: Path, filename, junk, place) -> None:
+    path = imitation_root / filename
+    content = path.read_bytes()
+    message = ""
+    try:
+        path.write_bytes(content[:place] + junk + content[place:])
+        assert load_coat(imitation_root, verify=False).n_users == 290
+    except DatasetError as error:
+        message = str(error)
+    finally:
+        path.write_bytes(content)
+    assert not message or filename in message
 
 
 @pytest.mark.data

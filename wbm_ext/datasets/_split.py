@@ -49,7 +49,7 @@ def stratified_parts(
     return [np.flatnonzero(part == place) for place in range(len(sizes))]
 
 
-def round_to_sum(values: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+def round_to_sum(values: NDArray, total: int) -> NDArray[np.int64]:
     """Round non-negative ``values`` to integers of sum ``total`` by largest remainder (ties: the first)."""
     whole = np.floor(values + 1e-9).astype(np.int64)
     order = np.argsort(-(values - whole), kind="stable")

@@ -136,7 +136,8 @@ def parse_table(content: bytes, shape: tuple[int, int], where: object) -> NDArra
     try:
         table = np.array(rows, dtype=np.bytes_).astype(np.float64)
     except ValueError as error:
-        raise DatasetError(f"{where} must hold numbers only; got {error}") from error
+        line, value = next((number, cell) for number, row in enumerate(rows, 1) for cell in row if not _is_number(cell))
+        raise DatasetError(f"{where} must hold numbers only; got {value[:40]!r} in line {line}") from error
     bad = np.argwhere(~np.isfinite(table))
     if len(bad):
         line, column = (int(index) for index in bad[0])
@@ -144,3 +145,11 @@ def parse_table(content: bytes, shape: tuple[int, int], where: object) -> NDArra
             f"{where} must hold finite numbers; got {table[line, column]} at line {line + 1}, column {column + 1}"
         )
     return table
+
+
+def _is_number(cell: bytes) -> bool:
+    try:
+        np.array([cell], dtype=np.bytes_).astype(np.float64)
+    except ValueError:
+        return False
+    return True

@@ -56,7 +56,7 @@ class Entry:
         return tuple(name for name, sha256 in self.files.items() if sha256) if self.address else ()
 
 
-_GENERATED = {"licence": "generated; free of third-party rights", "generated": True}
+_GENERATED: dict[str, Any] = {"licence": "generated; free of third-party rights", "generated": True}
 _RAW = "https://raw.githubusercontent.com"
 
 ENTRIES: dict[str, Entry] = {

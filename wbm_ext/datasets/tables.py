@@ -164,7 +164,7 @@ def _ratings(
         n_items = _count(items) if n_items is None else n_items
         users, items, values = users[kept], items[kept], values[kept]
     if len(users):
-        users, items, values = merge(users, items, values, _count(items), duplicates, where)
+        users, items, values = merge(users, items, values, int(items.max()) + 1, duplicates, where)
     return Ratings(users, items, values, n_users, n_items, scale)
 
 

@@ -78,7 +78,7 @@ def reweighted_distance(
         raise ValueError(f"treatment must hold both groups; got {int(treated.sum())} treated of {len(treated)}")
 
     group, space = torch.as_tensor(treated), torch.as_tensor(phi)
-    options = {"against": against, "clip": clip, "epsilon": epsilon, "scale_cost": scale_cost}
+    options: dict[str, Any] = {"against": against, "clip": clip, "epsilon": epsilon, "scale_cost": scale_cost}
     with torch.no_grad():
         before, after = (
             balance(torch.as_tensor(values), group, space, tol=1e-6, max_iter=10_000, **options)
