@@ -61,6 +61,14 @@ def test_the_options_are_written_once(name):
     assert repr(module()) == f"{module.__name__}()"
 
 
+@pytest.mark.parametrize("name", losses.__all__)
+def test_every_public_name_is_documented_with_an_example(name):
+    text = inspect.getdoc(getattr(losses, name))
+    assert ">>>" in text or name in ("Balance", "Discrepancy")  # what the functions return, shown there
+    if inspect.isfunction(getattr(losses, name)):
+        assert "Returns\n-------" in text
+
+
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
 def test_copies_are_the_same_loss(name, duplicate):
@@ -116,7 +124,7 @@ def test_zero_masses_stand_for_selection(name, monkeypatch):
     """Every sample on both sides, with mass 0 where it does not belong: same value, same gradients."""
     tensors, options = _batch(), {"tol": 1e-12, "max_iter": 100_000}
     selected = _value_and_gradients(BATCH_LOSSES[name], tensors, **options)
-    monkeypatch.setattr(groups, "fixed_shapes", lambda: True)
+    monkeypatch.setattr(groups, "fixed_shapes", lambda x: True)
     padded = _value_and_gradients(BATCH_LOSSES[name], tensors, **options)
     torch.testing.assert_close(padded, selected, atol=1e-8, rtol=0)
 
@@ -124,7 +132,7 @@ def test_zero_masses_stand_for_selection(name, monkeypatch):
 @pytest.mark.parametrize("name", BATCH_LOSSES)
 @pytest.mark.parametrize("group", [True, False])
 def test_without_a_group_the_padded_path_gives_a_connected_zero(name, group, monkeypatch):
-    monkeypatch.setattr(groups, "fixed_shapes", lambda: True)
+    monkeypatch.setattr(groups, "fixed_shapes", lambda x: True)
     z, t, phi, y, other = _batch()
     value, grads = _value_and_gradients(BATCH_LOSSES[name], (z, torch.full_like(t, group), phi, y, other))
     if name == "wbm against all" and group:
@@ -145,6 +153,14 @@ def test_a_compiled_module_is_the_eager_one(name):
         torch.testing.assert_close(
             _value_and_gradients(compiled, tensors), _value_and_gradients(loss, tensors), atol=1e-4, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_an_exported_module_is_the_eager_one(name):
+    module, _, options = PAIRS[name]
+    tensors = _tensors(name)
+    exported = torch.export.export(module(**options), tensors).module()
+    torch.testing.assert_close(exported(*tensors), module(**options)(*tensors), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow

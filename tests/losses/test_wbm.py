@@ -73,6 +73,15 @@ def test_the_gradient_in_the_logits(masses, against):
     assert torch.autograd.gradcheck(value, (logits,), atol=1e-7)
 
 
+def test_the_gradient_in_the_representation():
+    q, treated, phi = _batch(size=8, k=2)
+
+    def value(q, phi):
+        return losses.wbm(q, treated, phi, epsilon=0.5, detach_representation=False, tol=1e-12, max_iter=9999)
+
+    assert torch.autograd.gradcheck(value, (q.clone().requires_grad_(), phi.requires_grad_()), atol=1e-7)
+
+
 def test_training_on_it_balances_two_shifted_clouds():
     """Descent on WBM with a logistic propensity lowers the discrepancy that uniform weights leave."""
     rng = torch.Generator().manual_seed(0)

@@ -12,7 +12,8 @@ from wbm_ext.losses.divergence import debiased_transport, sinkhorn_divergence
 from wbm_ext.losses.escfr import escfr_discrepancy, escfr_transport
 from wbm_ext.losses.masses import effective_sample_size, inverse_propensity_masses
 from wbm_ext.losses.modules import ESCFRLoss, MMDLoss, RMPRLoss, SinkhornDivergence, WBMLoss
-from wbm_ext.losses.moments import linear_discrepancy, median_bandwidth, mmd, moment_balance
+from wbm_ext.losses.moment_balancing import moment_balance
+from wbm_ext.losses.moments import linear_discrepancy, median_bandwidth, mmd
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.relaxed import relaxed_transport, rmpr
 

@@ -75,7 +75,20 @@ def balance(
     min_ess: float | None = None,
     cache: PotentialsCache | None = None,
 ) -> Balance:
-    """WBM of a batch with its diagnostics; see :func:`wbm` for the formula and the parameters."""
+    """WBM of a batch with its diagnostics; see :func:`wbm` for formula, parameters, errors and source.
+
+    Returns
+    -------
+    Balance
+
+    Examples
+    --------
+    >>> import torch
+    >>> q, treated = torch.tensor([0.8, 0.2, 0.5, 0.5]), torch.tensor([1, 1, 0, 0])
+    >>> found = balance(q, treated, torch.eye(4))
+    >>> round(float(found.value), 4), round(float(found.ess_treated), 4), float(found.ess_other)   # masses 1/5 and 4/5
+    (2.0, 1.4706, 2.0)
+    """
     check_options(masses=masses, against=against, clip=clip, grad=grad, min_ess=min_ess)
     q = check_propensity(propensity, logits)
     treated = check_batch(treatment, len(q), "propensity")

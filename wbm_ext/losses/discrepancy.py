@@ -87,7 +87,7 @@ def warn_of_collapse(a: Tensor, b: Tensor, min_ess: float | None) -> None:
     Reading a number waits for the device: by default it is done on the CPU only, and never inside ``torch.compile`` or
     CUDA graph capture.
     """
-    if fixed_shapes() or min_ess == 0 or (min_ess is None and a.device.type != "cpu"):
+    if fixed_shapes(a) or min_ess == 0 or (min_ess is None and a.device.type != "cpu"):
         return
     share = MIN_ESS if min_ess is None else min_ess
     for side, w in (("treated", a.detach()), ("other", b.detach())):

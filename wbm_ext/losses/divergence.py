@@ -38,7 +38,20 @@ def debiased_transport(
     max_iter: int = 1000,
     grad: str = "implicit",
 ) -> Discrepancy:
-    """The divergence with its diagnostics; ``result`` holds the problems (x, y), (x, x), (y, y) in this order."""
+    """The divergence with its diagnostics; see :func:`sinkhorn_divergence` for formula, parameters, errors and source.
+
+    Returns
+    -------
+    Discrepancy
+        Its ``result`` holds the problems (x, y), (x, x), (y, y) in this order.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = debiased_transport(torch.zeros(3, 1), torch.ones(2, 1), epsilon=0.5)
+    >>> round(float(found.value), 4), found.result.converged.tolist()
+    (1.0, [True, True, True])
+    """
     check_options(cost=cost, grad=grad)
     x, y = check_pair(x, y, a, b)
     if 0 in (x.shape[-2], y.shape[-2]):

@@ -34,7 +34,20 @@ def escfr_transport(
     grad: str = "frozen",
     cache: PotentialsCache | None = None,
 ) -> Discrepancy:
-    """The ESCFR discrepancy of a batch with its diagnostics; see :func:`escfr_discrepancy`."""
+    """The ESCFR discrepancy of a batch with its diagnostics; see :func:`escfr_discrepancy` for all else.
+
+    Returns
+    -------
+    Discrepancy
+
+    Examples
+    --------
+    >>> import torch
+    >>> r, t = torch.tensor([[0.0], [1.0], [0.0], [1.0]]), torch.tensor([1, 1, 0, 0])
+    >>> found = escfr_transport(r, t, gamma=0.0, kappa=float("inf"))
+    >>> bool(found.result.converged), round(float(found.transported_mass), 4), float(found.ess_treated)
+    (True, 1.0, 2.0)
+    """
     check_options(gamma=gamma, distance_scale=distance_scale, reference=reference, grad=grad)
     check_points("representation", representation)
     size = len(representation)

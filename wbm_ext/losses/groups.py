@@ -10,11 +10,9 @@ from torch import Tensor
 NEGATIVE_INFINITY = float("-inf")
 
 
-def fixed_shapes() -> bool:
+def fixed_shapes(x: Tensor) -> bool:
     """No shape may depend on data: inside ``torch.compile`` and ``torch.export``, or while a CUDA graph is captured."""
-    if torch.compiler.is_compiling():
-        return True
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return torch.compiler.is_compiling() or (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Groups:
 def split(treated: Tensor, *, against: str = "untreated") -> Groups:
     """Rows: the treated samples of a bool tensor (B,). Columns: the untreated ones, or ``against="all"`` of them."""
     other = ~treated if against == "untreated" else torch.ones_like(treated)
-    if fixed_shapes():
+    if fixed_shapes(treated):
         some, others = treated.any(), other.any()
         return Groups(treated | ~some, other | ~others, True, some & others)
     rows, columns = treated.nonzero().squeeze(1), other.nonzero().squeeze(1)

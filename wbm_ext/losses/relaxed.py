@@ -30,7 +30,20 @@ def relaxed_transport(
     grad: str = "implicit",
     cache: PotentialsCache | None = None,
 ) -> Discrepancy:
-    """RMPR of two point sets with its diagnostics; see :func:`rmpr` for the formula and the parameters."""
+    """RMPR of two point sets with its diagnostics; see :func:`rmpr` for formula, parameters, errors and source.
+
+    Returns
+    -------
+    Discrepancy
+
+    Examples
+    --------
+    >>> import torch
+    >>> x, y = torch.tensor([[0.0], [1.0], [9.0]]), torch.tensor([[0.0], [1.0]])
+    >>> found = relaxed_transport(x, y, epsilon=0.01, kappa=1.0, reference="product")
+    >>> round(float(found.ess_treated), 2), round(float(found.transported_mass), 2)   # the outlier stays behind
+    (2.0, 0.81)
+    """
     check_options(reference=reference, grad=grad)
     x, y = check_pair(x, y, a, b)
     if 0 in (x.shape[-2], y.shape[-2]):
