@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from wbm_ext import losses
-from wbm_ext.training import Streams, distributed, train
+from wbm_ext.training import Run, Streams, distributed, train
 
 Batch = namedtuple("Batch", ["x", "treated", "weight"])
 SIZE, BATCH = 23, 9  # uneven batches of 9, 9, 5, uneven slices of each
@@ -44,15 +44,20 @@ class Model(nn.Module):
         self.unused = nn.Parameter(torch.ones((), dtype=torch.float64))
 
 
-def fit(**options: Any) -> tuple[Model, Any, list[int]]:
+def fit(streams: Streams | None = None, *, data_parallel: bool = True, **options: Any) -> tuple[Model, Any, list[int]]:
     """Likelihood as a sum over the slice, WBM of the gathered batch, a gradient to what is used after the gathering."""
-    streams = Streams(7)
-    torch.manual_seed(distributed.rank())  # unlike on each rank: rank 0's parameters must win
-    if not distributed.is_distributed():
-        torch.manual_seed(0)
+    streams = Streams(7) if streams is None else streams
+    # unlike on each rank that shares batches: rank 0's parameters must win
+    torch.manual_seed(distributed.rank() if data_parallel else 0)
     model, treated_seen = Model(), []
 
     def step(batch: Batch) -> dict[str, torch.Tensor]:
+        if not data_parallel:
+            with distributed.off():
+                return terms(batch)
+        return terms(batch)
+
+    def terms(batch: Batch) -> dict[str, torch.Tensor]:
         part = distributed.shard(batch)
         treated_seen.append(int(part.treated.sum()))
         phi = model.represent(part.x)
@@ -70,7 +75,7 @@ def fit(**options: Any) -> tuple[Model, Any, list[int]]:
         value = nn.functional.binary_cross_entropy_with_logits(
             model.propensity(model.represent(x)).squeeze(1), treated.double()
         )
-        return float(value) + 0.1 * distributed.rank()
+        return float(value) + 0.1 * distributed.rank() * data_parallel
 
     history = train(
         model,
@@ -83,7 +88,7 @@ def fit(**options: Any) -> tuple[Model, Any, list[int]]:
             "validate": validate,
             "patience": 50,
             "state": {"streams": streams},
-            "data_parallel": True,
+            "data_parallel": data_parallel,
             **options,
         },
     )
@@ -130,6 +135,14 @@ def main(folder: Path) -> None:
             "stopped": history.stopped,
         }
         torch.save(result, folder / f"{name}-{distributed.rank()}.pt")
+    # replicas: each rank trains on whole batches, rank 0 alone writes; the second stage shares the batches
+    staged = {}
+    for _ in range(2):
+        run = Run(None, configuration={}, checkpoint=folder / "staged", resume=True)
+        for stage in ("first", ""):
+            model, history, _ = fit(run.streams, data_parallel=not stage, **run.options(stage))
+            staged[stage] = {"model": model.state_dict(), "records": history.records}
+        torch.save(staged, folder / f"staged-{distributed.rank()}.pt")
     torch.distributed.destroy_process_group()
 
 

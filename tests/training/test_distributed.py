@@ -74,6 +74,15 @@ def test_two_processes_end_with_the_model_of_one(name: str, epochs: int, folder:
     assert all(torch.equal(value, ranks[1]["model"][key]) for key, value in ranks[0]["model"].items())
 
 
+def test_stages_and_resumed_fits_are_the_same_on_all_ranks(folder: Path) -> None:
+    first, second = results(folder, "staged")
+    assert {path.name for path in folder.glob("staged*") if path.suffix != ".pt"} == {"staged", "staged.first"}
+    for stage in ("first", ""):
+        assert first[stage]["records"] == second[stage]["records"]
+        for key, value in first[stage]["model"].items():
+            assert torch.equal(value, second[stage]["model"][key])
+
+
 def test_some_slices_have_no_treated_unit(folder: Path) -> None:
     first, second = (found["treated"] for found in results(folder, "sharded"))
     assert 0 in second

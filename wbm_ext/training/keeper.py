@@ -52,6 +52,8 @@ class Keeper:
         self._log: EpochLog | None = None
         self._seconds_before, self._begin = 0.0, time.perf_counter()
         source = resume_from(resume, checkpoint)
+        if checkpoint is not None or resume is not False:
+            source = distributed.from_first(source)  # one rank decides: files may appear while the others look
         if checkpoint is not None or source is not None:
             self._checkpoint = Checkpoint(model, updates, history, state, callbacks, configuration)
         if source is not None:

@@ -173,9 +173,8 @@ def mean_terms(
     first: tuple[int, str, float] | None = None
     for name in names:
         series = [(index, value[name]) for index, value in enumerate(values) if name in value]
-        stacked = torch.stack([term.reshape(()) for _, term in series]).double().cpu()
-        if data_parallel:
-            stacked = sum_over_ranks(stacked)
+        stacked = torch.stack([term.reshape(()) for _, term in series]).double()
+        stacked = (sum_over_ranks(stacked) if data_parallel else stacked).cpu()
         bad = torch.nonzero(~torch.isfinite(stacked)).flatten()
         if len(bad) and (first is None or series[int(bad[0])][0] < first[0]):
             first = (series[int(bad[0])][0], name, float(stacked[bad[0]]))

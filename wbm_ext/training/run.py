@@ -61,7 +61,7 @@ class Run:
         self._checkpoint, self._every = _path(checkpoint), checkpoint_every
         self._log, self._configuration = _path(log), dict(configuration)
         self._source = None if resume is False else self._checkpoint if resume is True else Path(resume)
-        written = self._written()
+        written = from_first(self._written())  # one rank decides: files may appear while the others look
         if not isinstance(resume, bool) and not written:
             raise FileNotFoundError(f"resume: there is no checkpoint {resume}")
         self.streams = Streams(random_state)
@@ -87,7 +87,7 @@ class Run:
         return {
             "checkpoint": _staged(self._checkpoint, stage),
             "checkpoint_every": self._every,
-            "resume": source if source is not None and source.is_file() else False,
+            "resume": False if source is None else from_first(source if source.is_file() else False),
             "log": _staged(self._log, stage),
             "state": {_STREAMS: self.streams, **state},
             "configuration": {"stage": stage, **self._configuration},
