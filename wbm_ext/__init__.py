@@ -1,7 +1,7 @@
 """wbm_ext: entropic optimal transport on a given cost matrix for PyTorch, and the causal models built on it.
 
 ``import wbm_ext`` loads the solver and the losses. ``recommender``, ``ite``, ``datasets``, ``metrics``, ``training``
-and ``plots`` are loaded when first used.
+and ``plots`` are loaded when first used; ``load`` reads what ``save`` of an estimator has written.
 """
 
 from __future__ import annotations
