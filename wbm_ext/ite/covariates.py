@@ -207,7 +207,7 @@ def _as_numbers(column: NDArray, name: Any) -> NDArray[np.float64]:
 
 
 def _as_labels(column: NDArray) -> NDArray:
-    gaps = np.array([value is None or value != value or type(value).__name__ == "NAType" for value in column])
+    gaps = np.array([value is None or type(value).__name__ == "NAType" or value != value for value in column])
     return np.where(gaps, _ABSENT, column.astype(str))
 
 

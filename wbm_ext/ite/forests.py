@@ -162,8 +162,8 @@ class OrthogonalForest(_Forest):
         return require_extra("econml.orf", _EXTRA, self.name).DROrthoForest(
             n_trees=self.n_estimators,
             min_leaf_size=self.min_samples_leaf,
-            propensity_model=LogisticRegression(),
-            model_Y=linear.WeightedLasso(alpha=self.alpha),
+            propensity_model=LogisticRegression(random_state=seed),
+            model_Y=linear.WeightedLasso(alpha=self.alpha, random_state=seed),
             n_jobs=self.n_jobs or 1,
             backend="threading",
             verbose=0,
