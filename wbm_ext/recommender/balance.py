@@ -154,6 +154,14 @@ def _distance(q: np.ndarray, treatment: torch.Tensor, phi: torch.Tensor, floor: 
     propensity = torch.as_tensor(np.clip(q, floor, 1.0 - floor), dtype=phi.dtype)
     with torch.no_grad():
         value = losses.wbm(
-            propensity, treatment, phi, clip=floor, epsilon=epsilon, scale_cost=True, tol=1e-4, max_iter=5000
+            propensity,
+            treatment,
+            phi,
+            clip=floor,
+            epsilon=epsilon,
+            scale_cost=True,
+            tol=1e-4,
+            max_iter=5000,
+            min_ess=0,  # the report has the effective sample sizes
         )
     return float(value)

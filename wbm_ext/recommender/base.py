@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -13,19 +14,20 @@ from torch import nn
 
 from wbm_ext.datasets import Ratings
 from wbm_ext.errors import check_name
+from wbm_ext.persistence import Saveable
 from wbm_ext.recommender.arguments import as_ratings, check_both_classes, positives
 from wbm_ext.recommender.networks import EMBEDDING_SCALE, MatrixFactorization
+from wbm_ext.recommender.optimisation import Function, Optimised
 from wbm_ext.recommender.parameters import check_device, check_flag, check_integer, check_number
 from wbm_ext.recommender.queries import Queries
 from wbm_ext.recommender.sampling import Batch, ObservedBatches, PairSpace
-from wbm_ext.recommender.validation import judgement, validation_pairs
-from wbm_ext.training import History, Phase, Streams, train
-
-Step = Callable[[Batch], dict[str, torch.Tensor]]
+from wbm_ext.recommender.session import Session, fingerprint
+from wbm_ext.recommender.validation import validation_pairs
+from wbm_ext.training import Callback, Streams, distributed
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Recommender(Queries, BaseEstimator):
+class Recommender(Queries, Optimised, Saveable, BaseEstimator):
     """Base of all systems: a model of P(rating >= threshold | user, item), trained by one loop.
 
     A system gives its loss terms (``_losses``) and, where they differ from plain matrix factorisation on
@@ -100,11 +102,9 @@ class Recommender(Queries, BaseEstimator):
     embedding_scale: float = EMBEDDING_SCALE
     validation_metric: str = "log_loss"
 
+    room: ClassVar[str] = "recommender"
     name: ClassVar[str] = ""
     reference: ClassVar[str] = ""
-    phases: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Updates that each batch brings, in order: part of the network that learns -> terms it minimises. "prediction" is
-    what belongs to no other part. Empty: one update of everything on all terms."""
 
     # ------------------------------------------------------------------ what a system may change
 
@@ -144,18 +144,6 @@ class Recommender(Queries, BaseEstimator):
     def _batches(self, space: PairSpace, streams: Streams) -> Iterable[Batch]:
         return ObservedBatches(space, self.batch_size, generator=streams.torch("batches"))
 
-    def _outputs(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return what the networks give for each pair of a batch; the first axis is that of the pairs."""
-        return {"logit": self.model_(batch.users, batch.items)}
-
-    def _losses(self, batch: Batch, out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the named loss terms of a batch from the networks' outputs; their sum is minimised."""
-        raise NotImplementedError(f"{type(self).__name__} gives no loss")
-
-    def _weight_decays(self) -> dict[str, float]:
-        """Return the weight decay of those parts of ``model_`` that have one of their own."""
-        return {}
-
     def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
         """Add figures to an epoch's record."""
 
@@ -171,16 +159,33 @@ class Recommender(Queries, BaseEstimator):
         ratings: Any = None,
         *,
         validation_ratings: Ratings | None = None,
-        callbacks: Sequence[Callable[[int, dict[str, float]], None]] = (),
+        callbacks: Sequence[Callback | Function] = (),
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
+        log: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Fit to a :class:`~wbm_ext.datasets.Ratings`, ``fit(data)``, or to ``fit(users, items, ratings)``.
+
+        Under ``torchrun`` every process makes the same call: each runs the networks on its share of a batch, the
+        losses are those of the whole batch, and all end with the same model, that of one process with the same seed.
 
         Parameters
         ----------
         validation_ratings : Ratings, optional
             The pairs that judge, for ``validation="unbiased"``.
-        callbacks : sequence of callables (epoch, record) -> None
-            Called after each epoch of the recommender itself; may add figures to its record in ``history_``.
+        callbacks : sequence of :class:`~wbm_ext.training.Callback` or of callables (epoch, record)
+            Called after each epoch of the recommender itself; may add figures to its record in ``history_``, or
+            return True to end the training.
+        checkpoint : path, optional
+            File that holds the run after every ``checkpoint_every``-th epoch; earlier stages stand beside it as
+            ``<checkpoint>.<stage>``.
+        resume : bool
+            Go on from ``checkpoint`` if it is there: with the same data and parameters the fit ends bit for bit where
+            an uninterrupted one ends. ``epochs`` may have grown in systems of a single stage. Needs a
+            ``random_state`` that is an integer.
+        log : path, optional
+            File of JSON lines, one an epoch of the recommender itself.
 
         Raises
         ------
@@ -188,7 +193,11 @@ class Recommender(Queries, BaseEstimator):
             If a parameter or an argument is unusable; before any training.
         """
         self._check_parameters()
-        device, dtype = torch.device(self.device), getattr(torch, self.dtype)
+        check_flag("resume", resume)
+        if resume and checkpoint is None:
+            raise ValueError("resume=True needs checkpoint=path, the file to go on from; got checkpoint=None")
+        distributed.start(self.device)
+        device, dtype = distributed.local_device(self.device), getattr(torch, self.dtype)
         data = as_ratings(users, items, ratings)
         labels = positives(data, self.threshold)
         check_both_classes(labels, self.threshold)
@@ -196,6 +205,9 @@ class Recommender(Queries, BaseEstimator):
         held_out, self._judges = validation_pairs(
             self.validation, self.validation_fraction, data, validation_ratings, streams
         )
+        self._session = Session(streams, checkpoint, checkpoint_every, resume, log)
+        if checkpoint is not None:
+            self._session.configuration = self._configuration(data, validation_ratings)
 
         space = PairSpace(data, labels, held_out, dtype=dtype, device=device)
         self.n_users_, self.n_items_ = data.n_users, data.n_items
@@ -207,72 +219,11 @@ class Recommender(Queries, BaseEstimator):
         batches = self._batches(space, streams)
         self.history_ = self._train(self.model_, self._steps(), batches, callbacks=[self._diagnose, *callbacks])
         self._conclude()
-        del self._judges
+        del self._judges, self._session
         return self
 
-    def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return all loss terms of a batch."""
-        return self._losses(batch, self._outputs(batch))
-
-    def _steps(self) -> Step | list[Phase]:
-        """Return what a batch brings: one update, or those of ``phases``."""
-        if not self.phases:
-            return self._terms
-        decays = self._weight_decays()
-        parts: dict[str, list[nn.Parameter]] = {part: [] for part in self.phases}
-        for name, parameter in self.model_.named_parameters():
-            part = name.partition(".")[0]
-            parts[part if part in parts else "prediction"].append(parameter)
-
-        def only(names: tuple[str, ...]) -> Step:
-            def step(batch: Batch) -> dict[str, torch.Tensor]:
-                terms = self._terms(batch)
-                return {name: terms[name] for name in names}
-
-            return step
-
-        return [
-            Phase(name=part, step=only(names), parameters=parts[part], weight_decay=decays.get(part))
-            for part, names in self.phases.items()
-        ]
-
-    def _train(
-        self,
-        model: nn.Module,
-        step: Step | list[Phase],
-        batches: Iterable[Batch],
-        *,
-        callbacks: Sequence[Callable[[int, dict[str, float]], None]] = (),
-        stage: str = "",
-    ) -> History:
-        """Train a model of P(positive) by the one loop, judged on the pairs that ``validation`` names."""
-        judges = self._judges
-        return train(
-            model,
-            step,
-            batches,
-            epochs=self.epochs,
-            optimizer=self._optimizer(model) if callable(step) else None,
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            validate=None if judges is None else judgement(self.validation_metric, model, judges, self.threshold),
-            patience=self.patience,
-            progress=self.progress,
-            description=" ".join([self.name or type(self).__name__, stage]).strip(),
-            callbacks=callbacks,
-        )
-
-    def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer | None:
-        """Return Adam with a group for each part that has a weight decay of its own; None if there is none."""
-        decays = {part: decay for part, decay in self._weight_decays().items() if decay != self.weight_decay}
-        if not decays:
-            return None
-        groups: dict[str, list[nn.Parameter]] = {}
-        for name, parameter in model.named_parameters():
-            part = name.partition(".")[0]
-            groups.setdefault(part if part in decays else "", []).append(parameter)
-        return torch.optim.Adam(
-            [{"params": group, "weight_decay": decays.get(part, self.weight_decay)} for part, group in groups.items()],
-            lr=self.learning_rate,
-            fused=True,
-        )
+    def _configuration(self, data: Ratings, judges: Ratings | None) -> dict[str, Any]:
+        """Return what must be the same for a fit to go on; the random state is told by its streams."""
+        free = ("epochs", "progress", "device", "random_state")
+        params = {name: value for name, value in self.get_params().items() if name not in free}
+        return {"system": self.name, "params": params, "data": fingerprint(data), "judges": fingerprint(judges)}

@@ -71,6 +71,7 @@ class BalanceMonitor:
                 clip=self.floor,
                 scale_cost=True,
                 tol=1e-3,
+                min_ess=0,
             )
         )
         return report

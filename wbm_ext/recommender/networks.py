@@ -13,6 +13,7 @@ import math
 import torch
 from torch import nn
 
+from wbm_ext.persistence import Network
 from wbm_ext.training import initialise_linear, initialise_normal
 
 EMBEDDING_SCALE = 0.1
@@ -52,7 +53,7 @@ class Embeddings(nn.Module):
         return torch.cat([self.user[users], self.item[items]], dim=1)
 
 
-class MatrixFactorization(nn.Module):
+class MatrixFactorization(Network):
     """Logit of a positive rating: <U_u, V_i> + b_u + c_i + b (Koren, Bell, Volinsky 2009).
 
     Parameters
@@ -117,7 +118,7 @@ class Tower(nn.Module):
         return self.output(torch.relu(self.hidden(representation))).squeeze(1)
 
 
-class AdditivePropensity(nn.Module):
+class AdditivePropensity(Network):
     """Logistic propensity, additive in user and item: logit q = w.[U_u; V_i] + b (the field's "NCF")."""
 
     def __init__(

@@ -70,9 +70,3 @@ def imputed_errors(form: str, logit: torch.Tensor, imputation: torch.Tensor) -> 
     if form == "swapped":
         return cross_entropy(imputation, torch.sigmoid(logit))
     return cross_entropy(logit, torch.sigmoid(imputation))
-
-
-def moment_imbalance(batch: Batch, propensity: torch.Tensor, phi: torch.Tensor) -> torch.Tensor:
-    """Return |mean over D of (o / q - (1 - o) / (1 - q)) phi|^2, phi of shape (B, k); q is clipped by the caller."""
-    signed = torch.where(batch.observed, propensity.reciprocal(), -(1.0 - propensity).reciprocal())
-    return ((batch.weight * signed) @ phi).square().sum()

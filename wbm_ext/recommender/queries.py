@@ -26,7 +26,6 @@ class Queries:
     density_: float
     observed_: Ratings
     threshold: float
-    device: str
     dtype: str
 
     def _propensity(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
@@ -91,6 +90,6 @@ class Queries:
 
     def _over_pairs(self, function: Callable[..., torch.Tensor], users: Any, items: Any) -> np.ndarray:
         checked = check_pairs(users, items, self.n_users_, self.n_items_)
-        return in_chunks(
-            lambda u, i: function(u.to(self.device), i.to(self.device)).cpu(), *map(torch.from_numpy, checked)
-        ).numpy()
+        device = next(self.model_.parameters()).device
+        pairs = map(torch.from_numpy, checked)
+        return in_chunks(lambda u, i: function(u.to(device), i.to(device)).cpu(), *pairs).numpy()

@@ -72,13 +72,15 @@ class ASIPS(TwoStage, EntireSpace):
     def _teach(self, model: nn.Module) -> Callable[[Batch], dict[str, torch.Tensor]]:
         """Return the step of a teacher: inverse propensity scoring."""
 
-        def step(batch: Batch) -> dict[str, torch.Tensor]:
-            error = errors(batch, model(batch.users, batch.items))
+        def outputs(batch: Batch) -> dict[str, torch.Tensor]:
             with torch.no_grad():
                 propensity = self._propensity(batch.users, batch.items)
-            return {"prediction": self._weighted(batch, error, propensity)}
+            return {"logit": model(batch.users, batch.items), "q": propensity}
 
-        return step
+        def losses(batch: Batch, out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {"prediction": self._weighted(batch, errors(batch, out["logit"]), out["q"])}
+
+        return lambda batch: self._on_whole_batch(batch, outputs, losses)
 
     def _outputs(self, batch: Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
+from wbm_ext import losses
 from wbm_ext.errors import check_name
-from wbm_ext.recommender.objectives import moment_imbalance
 from wbm_ext.recommender.parameters import check_number
 from wbm_ext.recommender.sampling import Batch
 from wbm_ext.recommender.systems.multitask import ESCM2DR, ESCM2IPS
@@ -52,8 +52,12 @@ class MomentBalance(ESCM2IPS):
         terms = super()._losses(batch, out)
         if self.balance_weight > 0:
             phi = out["phi"] if self.balanced == "representation" else torch.sigmoid(out["logit"]).unsqueeze(1)
-            q = torch.sigmoid(out["propensity"]).clamp(self.floor_, 1.0 - self.floor_)
-            terms["balance"] = self.balance_weight * moment_imbalance(batch, q, phi.detach())
+            # the mean over the batch of B weight phi is the mean over D of phi
+            weighted = len(phi) * batch.weight.unsqueeze(1) * phi
+            imbalance = losses.moment_balance(
+                out["propensity"], batch.observed, weighted, logits=True, clip=self.floor_
+            )
+            terms["balance"] = self.balance_weight * imbalance
         return terms
 
 

@@ -64,6 +64,7 @@ class WassersteinBalance(WeightedRecommender, MultiTask):
     max_iter: int = 1000
 
     reference: ClassVar[str] = WANG_2025
+    counters: ClassVar[tuple[str, ...]] = ("one_group_batches_",)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -116,6 +117,7 @@ class WassersteinBalance(WeightedRecommender, MultiTask):
                 detach_representation=self.detach_cost,
                 tol=self.tol,
                 max_iter=self.max_iter,
+                min_ess=0,  # looked at once an epoch, on more pairs
             )
         return terms
 
