@@ -1,9 +1,16 @@
-// pybind11 only: addresses in, nothing of torch. Arguments are checked in Python (wbm_ext/solver/checks.py); here the
+// pybind11 only: addresses in, nothing of torch. Arguments are checked in Python (wbm_ext/solver/arguments.py); here the
 // addresses are trusted. The interpreter lock is released while a solve runs.
+//
+// The CPU is entered in two ways: with the structs of problem.h (everything float64), and, for the inner loop of a training
+// step, with numbers only (cpu_solve, cpu_gradient), where what is missing or in float32 is completed here.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <tuple>
+#include <vector>
 
 #include "cpu/interrupt.h"
 #include "cpu/kernels.h"
@@ -102,6 +109,182 @@ void forward_interruptibly(const Problem& problem, Options options, const Soluti
   if (PyErr_Occurred()) throw py::error_already_set();
 }
 
+// A batch of problems in numbers: batch, n, m; D's address, problem and row stride; the mask's; the addresses of a and b (0:
+// uniform with total 1); epsilon's address, or 0 and one value for all (NaN: 0.05 times each problem's mean cost); kappa's
+// address, or 0 and the values of rows and columns; whether D and whether the masses are float64; the reference.
+using Numbers = std::tuple<std::int64_t, std::int64_t, std::int64_t, Address, std::int64_t, std::int64_t, Address,
+                           std::int64_t, std::int64_t, Address, Address, Address, double, Address, double, double, bool,
+                           bool, int>;
+
+// The Problem those numbers describe, with what had to be made for it.
+class Completed {
+ public:
+  Completed(const Numbers& numbers, int threads) {
+    Address cost, mask, a, b, epsilon, kappa;
+    double epsilon_value, kappa_rows, kappa_columns;
+    bool masses_float64;
+    int reference;
+    std::tie(problem.batch, problem.n, problem.m, cost, problem.cost_stride_problem, problem.cost_stride_row, mask,
+             problem.mask_stride_problem, problem.mask_stride_row, a, b, epsilon, epsilon_value, kappa, kappa_rows,
+             kappa_columns, problem.float64, masses_float64, reference) = numbers;
+    problem.cost = at<const void>(cost);
+    problem.mask = at<const std::uint8_t>(mask);
+    problem.reference = static_cast<wbm::Reference>(reference);
+    problem.a = masses(a, problem.n, masses_float64, a_);
+    problem.b = masses(b, problem.m, masses_float64, b_);
+    problem.kappa = at<const double>(kappa);
+    if (!kappa) {
+      kappa_.resize(2 * problem.batch);
+      for (std::int64_t p = 0; p < problem.batch; ++p) kappa_[2 * p] = kappa_rows, kappa_[2 * p + 1] = kappa_columns;
+      problem.kappa = kappa_.data();
+    }
+    problem.epsilon = at<const double>(epsilon);
+    if (epsilon) return;
+    const bool given = !std::isnan(epsilon_value);
+    epsilon_.assign(problem.batch, given ? epsilon_value : 1.0);
+    problem.epsilon = epsilon_.data();
+    if (given) return;
+    wbm::cpu::mean_cost(problem, epsilon_.data(), threads);
+    for (double& x : epsilon_) x *= 0.05;
+  }
+  Completed(const Completed&) = delete;
+  Completed& operator=(const Completed&) = delete;
+
+  Problem problem;
+
+ private:
+  const double* masses(Address address, std::int64_t size, bool float64, std::vector<double>& own) const {
+    if (address && float64) return at<const double>(address);
+    const std::int64_t count = problem.batch * size;
+    if (address)
+      own.assign(at<const float>(address), at<const float>(address) + count);
+    else
+      own.assign(count, 1.0 / static_cast<double>(size));
+    return own.data();
+  }
+
+  std::vector<double> a_, b_, epsilon_, kappa_;
+};
+
+// Values of the type of D or of the masses, computed in float64: `data` is the place itself, or stands in for it until flush().
+class Output {
+ public:
+  Output(Address address, std::int64_t count, bool float64) : address_(float64 ? 0 : address) {
+    if (!float64 || !address) own_.resize(count);
+    data = float64 && address ? at<double>(address) : own_.data();
+  }
+  void flush() const {
+    if (address_) std::copy(own_.begin(), own_.end(), at<float>(address_));
+  }
+
+  double* data;
+
+ private:
+  Address address_;
+  std::vector<double> own_;
+};
+
+// Values of the type of D as float64; zeros where there is no address.
+class Input {
+ public:
+  Input(Address address, std::int64_t count, bool float64) : data(at<const double>(address)) {
+    if (float64 && address) return;
+    if (address)
+      own_.assign(at<const float>(address), at<const float>(address) + count);
+    else
+      own_.assign(count, 0.0);
+    data = own_.data();
+  }
+
+  const double* data;
+
+ private:
+  std::vector<double> own_;
+};
+
+// Solves, and answers whether every problem converged. `sharp` and `regularized` have the type of D (0: not wanted);
+// `epsilon` takes what was used. f, g, epsilon, mass, residual: float64; iterations: int64; status: int32.
+bool solve_numbers(const Numbers& numbers, const std::tuple<int, int, double, std::int64_t, Address, int>& how,
+                   const std::tuple<Address, Address, Address, Address, Address, Address, Address, Address, Address,
+                                    Address>& where) {
+  wbm::Interrupt interrupt(signal_pending);
+  bool converged = true;
+  {
+    py::gil_scoped_release release;
+    const auto [method, criterion, tol, max_iter, init_g, threads] = how;
+    const auto [sharp, regularized, f, g, epsilon, mass, residual, iterations, status, history] = where;
+    const Completed completed(numbers, threads);
+    const Problem& problem = completed.problem;
+    std::copy(problem.epsilon, problem.epsilon + problem.batch, at<double>(epsilon));
+    const Output sharp_out(sharp, problem.batch, problem.float64), regularized_out(regularized, problem.batch, problem.float64);
+    Options options;
+    options.method = static_cast<wbm::Method>(method);
+    options.criterion = static_cast<wbm::Criterion>(criterion);
+    options.tol = tol;
+    options.max_iter = max_iter;
+    options.init_g = at<const double>(init_g);
+    options.threads = threads;
+    options.interrupt = &interrupt;
+    Solution solution;
+    solution.f = at<double>(f);
+    solution.g = at<double>(g);
+    solution.sharp = sharp_out.data;
+    solution.regularized = regularized_out.data;
+    solution.mass = at<double>(mass);
+    solution.residual = at<double>(residual);
+    solution.iterations = at<std::int64_t>(iterations);
+    solution.status = at<std::int32_t>(status);
+    solution.history = at<double>(history);
+    wbm::cpu::forward(problem, options, solution);
+    sharp_out.flush();
+    regularized_out.flush();
+    for (std::int64_t p = 0; p < problem.batch; ++p)
+      converged = converged && (solution.status[p] & wbm::kConverged) && !(solution.status[p] & wbm::kRefused);
+  }
+  if (PyErr_Occurred()) throw py::error_already_set();
+  return converged;
+}
+
+// Gradients, and the largest residual of the linear systems. Upstream: sharp and regularized in the type of D, f and g float64,
+// 0 where there is none. Out: D's in the type of D, a's and b's in that of the masses (0: not wanted), residual float64.
+double gradient_numbers(const Numbers& numbers, const std::tuple<int, std::int64_t, Address, Address, int>& how,
+                        const std::tuple<Address, Address, Address, Address, Address, Address>& from,
+                        const std::tuple<Address, Address, Address, Address>& where) {
+  py::gil_scoped_release release;
+  const auto [mode, max_iter, iterations, history, threads] = how;
+  const auto [f, g, grad_sharp, grad_regularized, grad_f, grad_g] = from;
+  const auto [grad_cost, grad_a, grad_b, residual] = where;
+  const Completed completed(numbers, threads);
+  const Problem& problem = completed.problem;
+  const bool masses_float64 = std::get<17>(numbers);
+  const std::int64_t batch = problem.batch;
+  const Input sharp(grad_sharp, batch, problem.float64), regularized(grad_regularized, batch, problem.float64),
+      q_f(grad_f, batch * problem.n, true), q_g(grad_g, batch * problem.m, true);
+  const Output d_a(grad_a, batch * problem.n, masses_float64), d_b(grad_b, batch * problem.m, masses_float64);
+  Adjoint adjoint;
+  adjoint.mode = static_cast<wbm::Gradient>(mode);
+  adjoint.f = at<const double>(f);
+  adjoint.g = at<const double>(g);
+  adjoint.grad_sharp = sharp.data;
+  adjoint.grad_regularized = regularized.data;
+  adjoint.grad_f = q_f.data;
+  adjoint.grad_g = q_g.data;
+  adjoint.grad_cost = at<void>(grad_cost);
+  adjoint.grad_a = d_a.data;
+  adjoint.grad_b = d_b.data;
+  adjoint.residual = at<double>(residual);
+  adjoint.history = at<const double>(history);
+  adjoint.iterations = at<const std::int64_t>(iterations);
+  adjoint.max_iter = max_iter;
+  adjoint.threads = threads;
+  wbm::cpu::backward(problem, adjoint);
+  d_a.flush();
+  d_b.flush();
+  double largest = 0.0;
+  for (std::int64_t p = 0; p < batch; ++p) largest = std::fmax(largest, adjoint.residual[p]);  // NaN (refused) is passed over
+  return largest;
+}
+
 void bind_cpu(py::module_& module) {
   const auto release = py::call_guard<py::gil_scoped_release>();
   module.def("cpu_forward", &forward_interruptibly, py::arg("problem"), py::arg("options"), py::arg("solution"));
@@ -110,6 +293,15 @@ void bind_cpu(py::module_& module) {
       "cpu_mean_cost",
       [](const Problem& problem, Address mean, int threads) { wbm::cpu::mean_cost(problem, at<double>(mean), threads); },
       release, py::arg("problem"), py::arg("mean"), py::arg("threads"));
+  module.def("cpu_solve", &solve_numbers, py::arg("numbers"), py::arg("how"), py::arg("where"));
+  module.def("cpu_gradient", &gradient_numbers, py::arg("numbers"), py::arg("how"), py::arg("from"), py::arg("where"));
+  module.def(
+      "cpu_mean",
+      [](const Numbers& numbers, Address mean, int threads) {
+        const Completed completed(numbers, threads);
+        wbm::cpu::mean_cost(completed.problem, at<double>(mean), threads);
+      },
+      release, py::arg("numbers"), py::arg("mean"), py::arg("threads"));
   module.def("instruction_set", &wbm::instruction_set, "The set of CPU kernels in use: baseline, avx2 or avx512.");
 }
 
