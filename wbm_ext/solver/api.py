@@ -6,33 +6,38 @@ import torch
 from torch import Tensor
 
 from wbm_ext.errors import check_name
-from wbm_ext.solver import operators  # noqa: F401  (registers the operators)
-from wbm_ext.solver.arguments import COSTS, Arguments, prepare
-from wbm_ext.solver.result import SinkhornResult
-from wbm_ext.solver.verdict import judge
+from wbm_ext.solver import derivatives, eager, transforms  # noqa: F401  (transforms: registers rules)
+from wbm_ext.solver.arguments import Arguments, prepare
+from wbm_ext.solver.checks import COSTS, is_transformed
+from wbm_ext.solver.eager import Solved
+from wbm_ext.solver.result import Adjoint, SinkhornResult
+from wbm_ext.solver.verdict import judge, judge_wrapped
 
 _INF = float("inf")
 Kappa = float | Tensor | tuple[float | Tensor, float | Tensor]
 Init = SinkhornResult | tuple[Tensor | None, Tensor] | None
 
 
-def _run(arguments: Arguments, validate: str) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Epsilon and the flat outputs of the operator; raises and warns as the status says."""
-    cost = arguments.cost
-    strength = arguments.epsilon
-    if strength is None:
-        strength = 0.05 * torch.ops.wbm_ext.mean_cost(
-            cost.detach(), arguments.a.detach(), arguments.b.detach(), arguments.mask
-        )
-    outputs = torch.ops.wbm_ext.solve(
-        cost, arguments.a, arguments.b, strength, arguments.kappa, arguments.mask, arguments.init_g,
-        arguments.reference, arguments.method, arguments.criterion, arguments.gradient, arguments.tol,
-        arguments.max_iter,
+def _run(arguments: Arguments) -> Solved:
+    """Solve, then raise and warn as the status says."""
+    if is_transformed(arguments.cost, arguments.a, arguments.b, arguments.mask):
+        return _run_registered(arguments)
+    found = eager.solve(arguments)
+    if not found.converged and arguments.reads_data:
+        judge(arguments, found.epsilon.detach(), found.status, found.residual)
+    return found
+
+
+def _run_registered(arguments: Arguments) -> Solved:
+    """By the registered operators, which torch's compiler and transforms see through."""
+    epsilon, (cost, a, b, mask) = arguments.epsilons(), arguments.flat_data()
+    sharp, regularized, f, g, mass, residual, iterations, status, _ = derivatives.solve(
+        cost, a, b, epsilon, arguments.kappas(), mask, arguments.init_g, arguments.reference, arguments.method,
+        arguments.criterion, arguments.gradient, arguments.tol, arguments.max_iter,
     )  # fmt: skip
-    reads_device = validate == "full" or (validate == "auto" and cost.device.type == "cpu")
-    if reads_device and not torch.compiler.is_compiling():
-        judge(arguments, strength, outputs[7], outputs[5])
-    return strength, outputs
+    if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling() and arguments.reads_data:
+        judge_wrapped(arguments, status, residual)
+    return Solved(sharp, regularized, f, g, epsilon, mass, residual, iterations, status, None, Adjoint())
 
 
 def solve(
@@ -65,14 +70,16 @@ def solve(
         Cost of each pair; float32, float64, float16 or bfloat16 (the last two with float32 masses, potentials and
         accumulation). +inf forbids a pair. Any strides, also expanded (stride 0).
     a, b : Tensor, shape (..., n) and (..., m), optional
-        Masses ≥ 0 of rows and columns in the type of D (float32 for 16-bit D); uniform with total 1 where not given.
+        Masses ≥ 0 of rows and columns in the type of D (float32 for 16-bit D; under autocast 16-bit masses are lifted
+        to it); uniform with total 1 where not given.
         Leading dimensions of D, a, b and mask broadcast. Zero masses (padding) change nothing. Hard marginals whose
         totals differ by less than 1e-3 relative: b is rescaled to the total of a, and the status says so.
     epsilon : float or Tensor with one value per problem, optional
         Entropic strength, units of D. Default: 0.05 × the mean of D over finite, unmasked entries with a_i > 0 and
         b_j > 0, per problem, detached.
     kappa : float, Tensor with one value per problem, or a pair of these (rows, columns)
-        Strength of mass preservation, units of D (POT: ``reg_m``); inf is a hard marginal.
+        Strength of mass preservation, units of D (POT: ``reg_m``); inf is a hard marginal. ε and κ given as tensors
+        that require a gradient get it (``grad="implicit"``; 0 for κ = inf).
     reference : {"entropy", "product"}
         "entropy" is H above, as in both papers; "product" has ε KL(P | a bᵀ) instead (GeomLoss, OTT, and POT's
         ``reg_type="kl"``). With hard marginals the plan is the same, else it is another one.
@@ -111,7 +118,7 @@ def solve(
         Naming argument, expected and got: shapes, types, devices; ε or κ not positive; NaN or -inf in D; negative or
         non-finite masses; hard marginals with different totals; a hard row or column with mass and no admissible pair.
     NotImplementedError
-        ε or κ that require a gradient.
+        ε or κ that require a gradient, with ``grad`` other than "implicit".
 
     Warns
     -----
@@ -134,24 +141,23 @@ def solve(
     ``l//2 = 0`` read as "on even l" and the sign of H as in its Eq. (8).
     """
     arguments = prepare(
-        D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, grad=grad, method=method, tol=tol,
-        max_iter=max_iter, criterion=criterion, init=init, mask=mask, validate=validate,
+        D, a, b, epsilon, kappa, reference, grad, method, tol, max_iter, criterion, init, mask, validate
     )  # fmt: skip
-    strength, (sharp, regularized, f, g, mass, residual, iterations, status, _) = _run(arguments, validate)
-    cost, batch = arguments.cost, arguments.batch
-    n, m = cost.shape[-2:]
+    found, batch = _run(arguments), arguments.batch
+    n, m = arguments.cost.shape[-2:]
     return SinkhornResult(
-        cost=sharp.reshape(batch),
-        regularized_cost=regularized.reshape(batch),
-        iterations=iterations.reshape(batch),
-        residual=residual.reshape(batch),
-        transported_mass=mass.reshape(batch),
-        status=status.reshape(batch),
-        epsilon=strength.reshape(batch),
-        _f=f.reshape(*batch, n),
-        _g=g.reshape(*batch, m),
-        _matrix=cost.reshape(*batch, n, m),
+        cost=found.sharp.reshape(batch),
+        regularized_cost=found.regularized.reshape(batch),
+        iterations=found.iterations.reshape(batch),
+        residual=found.residual.reshape(batch),
+        transported_mass=found.mass.reshape(batch),
+        status=found.status.reshape(batch),
+        epsilon=found.epsilon.reshape(batch),
+        _f=found.f.reshape(*batch, n),
+        _g=found.g.reshape(*batch, m),
+        _matrix=arguments.cost.reshape(*batch, n, m),
         _mask=None if arguments.mask is None else arguments.mask.reshape(*batch, n, m),
+        _adjoint=found.adjoint,
     )
 
 
@@ -200,10 +206,11 @@ def sinkhorn(
     >>> round(float(D.grad.sum()), 4)
     1.0
     """
-    check_name("cost", cost, COSTS)
+    if cost not in COSTS:
+        check_name("cost", cost, COSTS)
     arguments = prepare(
-        D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, grad=grad, method=method, tol=tol,
-        max_iter=max_iter, criterion=criterion, init=init, mask=mask, validate=validate,
+        D, a, b, epsilon, kappa, reference, grad, method, tol, max_iter, criterion, init, mask, validate
     )  # fmt: skip
-    _, (sharp, regularized, *_) = _run(arguments, validate)
-    return (sharp if cost == "sharp" else regularized).reshape(arguments.batch)
+    found = _run(arguments)
+    value = found.sharp if cost == "sharp" else found.regularized
+    return value if value.shape == arguments.batch else value.reshape(arguments.batch)

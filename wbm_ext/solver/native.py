@@ -1,6 +1,7 @@
-"""The kernels of the registered operators: tensors in, addresses handed to the compiled module, tensors out.
+"""The CPU kernels: tensors in, addresses to the compiled module, tensors out.
 
-Everything of size n or m crosses as float64; only D and its gradient have their own type.
+One call with numbers only (``Numbers`` in ``csrc/module.cpp``). Potentials are float64; D, the two costs, the masses
+and the gradients in them have their own types.
 """
 
 from __future__ import annotations
@@ -15,49 +16,146 @@ _REAL = torch.float64
 Solved = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def _address(tensor: Tensor | None) -> int:
+def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _unit_columns(matrix: Tensor) -> Tensor:
+def unit_columns(matrix: Tensor) -> Tensor:
     """The same matrix with column stride 1 (rows and problems may have any stride, also 0)."""
     return matrix if matrix.stride(-1) == 1 or matrix.shape[-1] == 1 else matrix.contiguous()
 
 
-def _vector(values: Tensor) -> Tensor:
-    return values.to(_REAL).contiguous()
+_NAN, _INF = float("nan"), float("inf")
 
 
-class _Inputs:
-    """A ``core.Problem`` together with the tensors its addresses point into."""
+def _upstream(values: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if values is None or (values.dtype == dtype and values.is_contiguous()):
+        return values
+    return values.to(dtype).contiguous()
+
+
+class Numbers:
+    """A batch of problems in numbers, together with the tensors its addresses point into.
+
+    D and mask are (B, n, m), or (n, m) of a single problem; a and b likewise or None (uniform); epsilon a number, a
+    tensor or None (0.05 times the mean of D); kappa two numbers or a tensor.
+    """
+
+    __slots__ = ("alive", "cost", "masses", "numbers")
 
     def __init__(
         self,
         cost: Tensor,
-        a: Tensor,
-        b: Tensor,
-        epsilon: Tensor,
-        kappa: Tensor,
+        a: Tensor | None,
+        b: Tensor | None,
+        epsilon: float | Tensor | None,
+        kappa: tuple[float, float] | Tensor,
         mask: Tensor | None,
         reference: int,
     ) -> None:
-        cost, mask = _unit_columns(cost), None if mask is None else _unit_columns(mask)
-        vectors = [_vector(x) for x in (a, b, epsilon, kappa)]
-        problem = core.Problem()
-        problem.batch, problem.n, problem.m = cost.shape
-        problem.float64 = cost.dtype == _REAL
-        problem.cost = cost.data_ptr()
-        problem.cost_stride_problem, problem.cost_stride_row = cost.stride(0), cost.stride(1)
+        cost = unit_columns(cost)
+        strides = cost.stride()
+        shape = cost.shape if len(strides) == 3 else (1, *cost.shape)
+        masses = cost.dtype
+        if (a is not None and a.dtype != masses) or (b is not None and b.dtype != masses):
+            masses = _REAL
+        a, b = _upstream(a, masses), _upstream(b, masses)
+        mask_address = mask_problem = mask_row = 0
         if mask is not None:
-            problem.mask = mask.data_ptr()
-            problem.mask_stride_problem, problem.mask_stride_row = mask.stride(0), mask.stride(1)
-        problem.a, problem.b, problem.epsilon, problem.kappa = (x.data_ptr() for x in vectors)
-        problem.reference = reference
-        self.problem = problem
-        self._alive = (cost, mask, vectors)
+            mask = unit_columns(mask)
+            mask_address, mask_row = mask.data_ptr(), mask.stride(-2)
+            mask_problem = mask.stride(0) if mask.dim() == 3 else 0
+        epsilon_address, epsilon_value = 0, _NAN
+        if isinstance(epsilon, Tensor):
+            epsilon = _upstream(epsilon, _REAL)
+            epsilon_address = epsilon.data_ptr()  # type: ignore[union-attr]
+        elif epsilon is not None:
+            epsilon_value = epsilon
+        kappa_address, rows, columns = 0, _NAN, _NAN
+        if isinstance(kappa, Tensor):
+            kappa = _upstream(kappa, _REAL)  # type: ignore[assignment]
+            kappa_address = kappa.data_ptr()  # type: ignore[union-attr]
+        else:
+            rows, columns = kappa
+        self.cost, self.masses = cost, masses
+        self.alive = (a, b, mask, epsilon, kappa)
+        self.numbers = (
+            *shape,
+            cost.data_ptr(),
+            strides[0] if len(strides) == 3 else 0,
+            strides[-2],
+            mask_address,
+            mask_problem,
+            mask_row,
+            0 if a is None else a.data_ptr(),
+            0 if b is None else b.data_ptr(),
+            epsilon_address,
+            epsilon_value,
+            kappa_address,
+            rows,
+            columns,
+            cost.dtype == _REAL,
+            masses == _REAL,
+            reference,
+        )
 
 
-def _allocate(cost: Tensor, max_iter: int, unrolled: bool) -> Solved:
+def solve(
+    numbers: Numbers,
+    how: tuple[int, int, float, int],
+    init_g: Tensor | None,
+    outputs: tuple[Tensor | None, ...],
+) -> bool:
+    """One call of the CPU solver; whether every problem converged.
+
+    ``how`` is method, criterion, tol, max_iter; the outputs are sharp, regularized (type of D), f, g, the epsilon used,
+    mass, residual, iterations, status, history (None or empty: not kept).
+    """
+    init_g = _upstream(init_g, _REAL)
+    return core.cpu_solve(
+        numbers.numbers,
+        (*how, 0 if init_g is None else init_g.data_ptr(), torch.get_num_threads()),
+        tuple([0 if x is None else x.data_ptr() for x in outputs]),
+    )
+
+
+def gradient(
+    numbers: Numbers,
+    mode: int,
+    max_iter: int,
+    solution: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    upstream: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None],
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, float]:
+    """Gradients in D, a and b (None where not wanted), each problem's residual, and the largest of these.
+
+    ``solution`` is f, g, iterations, history; ``upstream`` the gradients on sharp, regularized, f and g, None for 0.
+    """
+    f, g, iterations, history = solution
+    cost, kind = numbers.cost, numbers.cost.dtype
+    lead, (n, m) = cost.shape[:-2], cost.shape[-2:]
+    up = (
+        _upstream(upstream[0], kind),
+        _upstream(upstream[1], kind),
+        _upstream(upstream[2], _REAL),
+        _upstream(upstream[3], _REAL),
+    )
+    f, g = f.contiguous(), g.contiguous()
+    d_cost = torch.empty(cost.shape, dtype=kind)
+    d_a = torch.empty((*lead, n), dtype=numbers.masses) if wanted[0] else None
+    d_b = torch.empty((*lead, m), dtype=numbers.masses) if wanted[1] else None
+    residual = torch.empty(lead, dtype=_REAL)
+    largest = core.cpu_gradient(
+        numbers.numbers,
+        (mode, max_iter, iterations.data_ptr(), address(history), torch.get_num_threads()),
+        (f.data_ptr(), g.data_ptr(), *[address(x) for x in up]),
+        (d_cost.data_ptr(), address(d_a), address(d_b), residual.data_ptr()),
+    )
+    return d_cost, d_a, d_b, residual, largest
+
+
+def allocate(cost: Tensor, max_iter: int, unrolled: bool, kind: torch.dtype) -> Solved:
+    """Room for the operator's outputs, the two costs of type ``kind``."""
     batch, n, m = cost.shape
 
     def empty(*shape: int, dtype: torch.dtype = _REAL) -> Tensor:
@@ -65,8 +163,8 @@ def _allocate(cost: Tensor, max_iter: int, unrolled: bool) -> Solved:
 
     history = empty(batch, max_iter + 1, n + m) if unrolled else empty(0)
     return (
-        empty(batch),
-        empty(batch),
+        empty(batch, dtype=kind),
+        empty(batch, dtype=kind),
         empty(batch, n),
         empty(batch, m),
         empty(batch),
@@ -75,26 +173,6 @@ def _allocate(cost: Tensor, max_iter: int, unrolled: bool) -> Solved:
         empty(batch, dtype=torch.int32),
         history,
     )
-
-
-def _solution(out: Solved) -> object:
-    sharp, regularized, f, g, mass, residual, iterations, status, history = out
-    return core.Solution(
-        f=f.data_ptr(),
-        g=g.data_ptr(),
-        sharp=sharp.data_ptr(),
-        regularized=regularized.data_ptr(),
-        mass=mass.data_ptr(),
-        residual=residual.data_ptr(),
-        iterations=iterations.data_ptr(),
-        status=status.data_ptr(),
-        history=history.data_ptr() if history.numel() else 0,
-    )
-
-
-def _in_cost_type(out: Solved, cost: Tensor) -> Solved:
-    """The two costs in D's type; potentials stay float64, for the delivered plan is computed from them."""
-    return (out[0].to(cost.dtype), out[1].to(cost.dtype), *out[2:])
 
 
 def solve_cpu(
@@ -112,44 +190,11 @@ def solve_cpu(
     tol: float,
     max_iter: int,
 ) -> Solved:
-    inputs = _Inputs(cost, a, b, epsilon, kappa, mask, reference)
-    init_g = None if init_g is None else _vector(init_g)
-    out = _allocate(cost, max_iter, gradient == 2)
-    options = core.Options(method, criterion, tol, max_iter, _address(init_g), torch.get_num_threads())
-    core.cpu_forward(inputs.problem, options, _solution(out))
-    return _in_cost_type(out, cost)
-
-
-def solve_cuda(
-    cost: Tensor,
-    a: Tensor,
-    b: Tensor,
-    epsilon: Tensor,
-    kappa: Tensor,
-    mask: Tensor | None,
-    init_g: Tensor | None,
-    reference: int,
-    method: int,
-    criterion: int,
-    gradient: int,
-    tol: float,
-    max_iter: int,
-) -> Solved:
-    if not core.cuda_architectures:
-        raise RuntimeError(
-            "D is on a CUDA device, but wbm_ext was built for the CPU only: "
-            "put nvcc on the PATH and reinstall (WBM_CUDA=on makes a missing nvcc an error)"
-        )
-    with torch.cuda.device(cost.device):
-        inputs = _Inputs(cost, a, b, epsilon, kappa, mask, reference)
-        init_g = None if init_g is None else _vector(init_g)
-        out = _allocate(cost, max_iter, gradient == 2)
-        size = core.cuda_workspace_bytes(inputs.problem)
-        workspace = torch.empty(size, dtype=torch.uint8, device=cost.device)
-        options = core.Options(method, criterion, tol, max_iter, _address(init_g), 1)
-        stream = torch.cuda.current_stream().cuda_stream
-        core.cuda_forward(inputs.problem, options, _solution(out), workspace.data_ptr(), stream)
-        return _in_cost_type(out, cost)
+    out = allocate(cost, max_iter, gradient == 2, cost.dtype)
+    places = (*out[:4], torch.empty_like(out[4]), *out[4:8], out[8] if gradient == 2 else None)
+    numbers = Numbers(cost, a, b, epsilon, kappa, mask, reference)
+    solve(numbers, (method, criterion, tol, max_iter), init_g, places)
+    return out
 
 
 def solve_backward_cpu(
@@ -168,40 +213,20 @@ def solve_backward_cpu(
     iterations: Tensor,
     history: Tensor,
     reference: int,
-    gradient: int,
+    mode: int,
     max_iter: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inputs = _Inputs(cost, a, b, epsilon, kappa, mask, reference)
-    upstream = [_vector(x) for x in (grad_sharp, grad_regularized, grad_f, grad_g)]
-    batch, n, m = cost.shape
-    grad_cost = torch.empty((batch, n, m), dtype=cost.dtype)
-    grad_a = torch.empty((batch, n), dtype=_REAL)
-    grad_b = torch.empty((batch, m), dtype=_REAL)
-    residual = torch.empty(batch, dtype=_REAL)
-    adjoint = core.Adjoint(
-        mode=gradient,
-        f=f.data_ptr(),
-        g=g.data_ptr(),
-        grad_sharp=upstream[0].data_ptr(),
-        grad_regularized=upstream[1].data_ptr(),
-        grad_f=upstream[2].data_ptr(),
-        grad_g=upstream[3].data_ptr(),
-        grad_cost=grad_cost.data_ptr(),
-        grad_a=grad_a.data_ptr(),
-        grad_b=grad_b.data_ptr(),
-        residual=residual.data_ptr(),
-        history=history.data_ptr() if history.numel() else 0,
-        iterations=iterations.data_ptr(),
-        max_iter=max_iter,
-        threads=torch.get_num_threads(),
-    )
-    core.cpu_backward(inputs.problem, adjoint)
-    return grad_cost, grad_a.to(a.dtype), grad_b.to(b.dtype), residual
+    numbers = Numbers(cost, a, b, epsilon, kappa, mask, reference)
+    solution = (f, g, iterations, history if history.numel() else None)
+    upstream = (grad_sharp, grad_regularized, grad_f, grad_g)
+    d_cost, d_a, d_b, residual, _ = gradient(numbers, mode, max_iter, solution, upstream, (True, True))
+    assert d_a is not None
+    assert d_b is not None
+    return d_cost, d_a.to(a.dtype), d_b.to(b.dtype), residual
 
 
 def mean_cost_cpu(cost: Tensor, a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
-    ones = torch.ones(cost.shape[0], dtype=_REAL)
-    inputs = _Inputs(cost, a, b, ones, ones.repeat_interleave(2), mask, 0)
     mean = torch.empty(cost.shape[0], dtype=_REAL)
-    core.cpu_mean_cost(inputs.problem, mean.data_ptr(), torch.get_num_threads())
+    numbers = Numbers(cost, a, b, 1.0, (_INF, _INF), mask, 0)
+    core.cpu_mean(numbers.numbers, mean.data_ptr(), torch.get_num_threads())
     return mean

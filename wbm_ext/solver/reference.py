@@ -14,6 +14,8 @@ from torch import Tensor
 ENTROPY, PRODUCT = 0, 1
 SINKHORN, ACCELERATED = 0, 1
 MARGINAL, SCALING = 0, 1
+IMPLICIT, FROZEN, UNROLLED = 0, 1, 2
+LIMIT, MET, STAGNATED = 0, 1, 2
 _INF = float("inf")
 
 
@@ -32,15 +34,20 @@ class Marginal:
     total: Tensor  # (B, 1)
 
     def dual(self, potential: Tensor) -> Tensor:
-        return torch.where(self.active, _safe(potential) - self.shift * _safe(self.log_mass), 0.0)
+        return torch.where(self.active, safe(potential) - self.shift * safe(self.log_mass), 0.0)
 
     def target(self, potential: Tensor) -> Tensor:
         """a (hard) or a exp(-dual / kappa) (soft); 0 where nothing can flow."""
         return torch.where(self.active, self.mass * torch.exp(-self.dual(potential) * self.inverse_kappa), 0.0)
 
+    def divergence(self, sums: Tensor) -> Tensor:
+        """KL(sums | mass) entry by entry."""
+        ratio = torch.where(sums > 0, torch.where(sums > 0, sums, 1.0).log() - safe(self.log_mass), 0.0)
+        return sums * ratio - sums + self.mass
+
     def update(self, log_sum: Tensor, epsilon: Tensor) -> Tensor:
         """f = s log a - lambda LSE; -inf where a = 0, 0 where a row with mass has no partner."""
-        value = self.strength * _safe(self.log_mass) - self.ratio * epsilon * _safe(log_sum)
+        value = self.strength * safe(self.log_mass) - self.ratio * epsilon * safe(log_sum)
         idle = torch.where(self.mass > 0, 0.0, -_INF)
         return torch.where(self.active, value, idle)
 
@@ -59,12 +66,12 @@ class Terms:
     def plan(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """P and E = log P (0 where P is 0 by construction), (B, n, m) both."""
         admissible = self.cost.isfinite() & self.rows.active[:, :, None] & self.columns.active[:, None, :]
-        exponent = (_safe(f)[:, :, None] + _safe(g)[:, None, :] - _safe(self.cost)) / self.epsilon[:, :, None]
+        exponent = (safe(f)[:, :, None] + safe(g)[:, None, :] - safe(self.cost)) / self.epsilon[:, :, None]
         exponent = torch.where(admissible, exponent, 0.0)
         return torch.where(admissible, exponent.exp(), 0.0), exponent
 
 
-def _safe(x: Tensor) -> Tensor:
+def safe(x: Tensor) -> Tensor:
     """Infinite entries as 0, so that a later ``where`` never meets inf - inf, in either direction of autograd."""
     return torch.where(x.isfinite(), x, 0.0)
 
@@ -148,15 +155,14 @@ def residual(t: Terms, f: Tensor, g: Tensor) -> Tensor:
 def costs(t: Terms, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sharp cost <D,P>, the whole objective, and the transported mass, (B,) each."""
     plan, log_plan = t.plan(f, g)
-    sharp = (plan * _safe(t.cost)).sum((1, 2))
+    sharp = (plan * safe(t.cost)).sum((1, 2))
     mass = plan.sum((1, 2))
     objective = sharp + t.epsilon[:, 0] * ((plan * log_plan).sum((1, 2)) - mass)
     for side, sums in ((t.rows, plan.sum(2)), (t.columns, plan.sum(1))):
         # -shift log mass of the product reference, and kappa KL(sums | mass) of a soft side
-        ratio = torch.where(sums > 0, torch.where(sums > 0, sums, 1.0).log() - _safe(side.log_mass), 0.0)
         kappa = torch.where(side.hard, 0.0, 1.0 / torch.where(side.hard, 1.0, side.inverse_kappa))
-        objective = objective - (side.shift * sums * _safe(side.log_mass)).sum(1)
-        objective = objective + (kappa * (sums * ratio - sums + side.mass)).sum(1)
+        objective = objective - (side.shift * sums * safe(side.log_mass)).sum(1)
+        objective = objective + (kappa * side.divergence(sums)).sum(1)
     objective = objective + (t.rows.shift * t.rows.total * t.columns.total)[:, 0]
     return sharp, objective, mass
 
@@ -166,10 +172,71 @@ def gauge(t: Terms, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
 
     def mean(side: Marginal, potential: Tensor) -> Tensor:
         total = torch.where(side.total > 0, side.total, 1.0)
-        return (torch.where(side.active, side.mass * _safe(potential), 0.0)).sum(1, keepdim=True) / total
+        return (torch.where(side.active, side.mass * safe(potential), 0.0)).sum(1, keepdim=True) / total
 
     shift = torch.where(t.both_hard, 0.5 * (mean(t.columns, g) - mean(t.rows, f)), 0.0)
     return torch.where(t.rows.active, f + shift, f), torch.where(t.columns.active, g - shift, g)
+
+
+_PATIENCE = 100  # iterations without a smaller residual, after which it is taken for rounding
+
+
+def iterate(
+    t: Terms,
+    init_g: Tensor | None,
+    method: int,
+    criterion: int,
+    tol: float,
+    max_iter: int,
+    limits: Tensor | None = None,
+    history: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-domain Sinkhorn: f, g, iterations (B,) and how each problem ended (B,): LIMIT, MET or STAGNATED.
+
+    One iteration is the f update, then the g update, from g = 0 or ``init_g``. Problems stop separately, at ``limits``
+    (B,) at the latest; with ``tol = 0`` all of them run ``max_iter`` iterations. ``history`` (B, max_iter + 1, n + m)
+    takes f and g after every iteration, the start first.
+    """
+    start = torch.zeros_like(t.columns.mass) if init_g is None else safe(init_g.double())
+    f, g = torch.zeros_like(t.rows.mass), torch.where(t.columns.mass > 0, start, -_INF)
+    count = len(t.epsilon)
+    end = torch.full((count,), LIMIT, device=f.device)
+    iterations = torch.zeros(count, dtype=torch.int64, device=f.device)
+    best = torch.full((count,), _INF, dtype=f.dtype, device=f.device)
+    since = torch.zeros_like(iterations)
+    running = torch.ones(count, dtype=torch.bool, device=f.device)
+    for k in range(max_iter):
+        if limits is not None:
+            running = limits > k
+        if history is not None:
+            history[:, k] = torch.cat([f, g], 1)
+        new_f = t.rows.update(_log_sums(t, g, 2), t.epsilon)
+        new_g = t.columns.update(_log_sums(t, new_f, 1), t.epsilon)
+        if method == ACCELERATED and tol > 0:
+            step = _translation(t, new_f, new_g)
+            new_f, new_g = (
+                torch.where(t.rows.active, new_f + step, new_f),
+                torch.where(t.columns.active, new_g - step, new_g),
+            )
+        change = torch.tensor(0.0)
+        if criterion == SCALING and tol > 0:
+            change = (torch.exp(new_f / t.epsilon) - torch.exp(f / t.epsilon)).square().sum(1)
+            change = change + (torch.exp(new_g / t.epsilon) - torch.exp(g / t.epsilon)).square().sum(1)
+        f, g = torch.where(running[:, None], new_f, f), torch.where(running[:, None], new_g, g)
+        iterations = iterations + running
+        if tol > 0:
+            error = residual(t, f, g)
+            met = change < tol if criterion == SCALING else error <= tol
+            since = torch.where(error < best, 0, since + 1)
+            best = torch.minimum(error, best)
+            stale = (since >= _PATIENCE) & (criterion == MARGINAL)
+            end = torch.where(running, torch.where(met, MET, torch.where(stale, STAGNATED, LIMIT)), end)
+            running = running & ~met & ~stale
+            if not running.any():
+                break
+    if history is not None:
+        history[torch.arange(count, device=f.device), iterations] = torch.cat([f, g], 1)
+    return f, g, iterations, end
 
 
 def solve(
@@ -185,35 +252,11 @@ def solve(
     criterion: int = MARGINAL,
     tol: float = 1e-6,
     max_iter: int = 1000,
+    limits: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Log-domain Sinkhorn; returns sharp, regularized, f, g, residual, iterations. Autograd unrolls it.
-
-    One iteration is the f update, then the g update, from g = 0 or ``init_g``. Problems stop separately; with
-    ``tol = 0`` all of them run ``max_iter`` iterations.
-    """
+    """Log-domain Sinkhorn; returns sharp, regularized, f, g, residual, iterations. Autograd unrolls it."""
     t = terms(cost, a, b, epsilon, kappa, mask, reference)
-    start = torch.zeros_like(t.columns.mass) if init_g is None else _safe(init_g.double())
-    f, g = torch.zeros_like(t.rows.mass), torch.where(t.columns.mass > 0, start, -_INF)
-    running = torch.ones_like(t.epsilon, dtype=torch.bool)
-    iterations = torch.zeros(len(a), dtype=torch.int64, device=cost.device)
-    for _ in range(max_iter):
-        new_f = t.rows.update(_log_sums(t, g, 2), t.epsilon)
-        new_g = t.columns.update(_log_sums(t, new_f, 1), t.epsilon)
-        if method == ACCELERATED and tol > 0:
-            step = _translation(t, new_f, new_g)
-            new_f, new_g = (
-                torch.where(t.rows.active, new_f + step, new_f),
-                torch.where(t.columns.active, new_g - step, new_g),
-            )
-        change = (torch.exp(new_f / t.epsilon) - torch.exp(f / t.epsilon)).square().sum(1)
-        change = change + (torch.exp(new_g / t.epsilon) - torch.exp(g / t.epsilon)).square().sum(1)
-        f, g = torch.where(running, new_f, f), torch.where(running, new_g, g)
-        iterations = iterations + running[:, 0]
-        if tol > 0:
-            met = change < tol if criterion == SCALING else residual(t, f, g) <= tol
-            running = running & ~met[:, None]
-            if not running.any():
-                break
+    f, g, iterations, _ = iterate(t, init_g, method, criterion, tol, max_iter, limits)
     f, g = gauge(t, f, g)
     sharp, regularized, _ = costs(t, f, g)
     return sharp, regularized, f, g, residual(t, f, g), iterations

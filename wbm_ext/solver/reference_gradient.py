@@ -17,11 +17,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wbm_ext.solver.reference import Marginal, Terms, _safe, terms
+from wbm_ext.solver.reference import Marginal, Terms, safe, terms
 
 
-def _solve_symmetric(t: Terms, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor]:
-    """The system above, scaled by its diagonal; with both marginals hard its null vector (1, -1) is lifted."""
+def _solve_symmetric(t: Terms, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The system above, scaled by its diagonal; with both marginals hard its null vector (1, -1) is lifted.
+
+    Returns x, y and each problem's relative residual.
+    """
     n = h1.shape[1]
     k1, k2 = 1 + t.epsilon * t.rows.inverse_kappa, 1 + t.epsilon * t.columns.inverse_kappa
     diagonal = torch.cat([k1 * plan.sum(2), k2 * plan.sum(1)], 1)
@@ -39,14 +42,18 @@ def _solve_symmetric(t: Terms, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Te
     matrix = matrix + null[:, :, None] * null[:, None, :]
     right = scale * torch.cat([h1, h2], 1)
     right = right - null * (null * right).sum(1, keepdim=True)
-    solution = scale * torch.linalg.solve(matrix, right)
-    return solution[:, :n], solution[:, n:]
+    solution = torch.linalg.solve(matrix, right)
+    error = (matrix @ solution[:, :, None])[:, :, 0] - right
+    size = right.norm(dim=1)
+    residual = torch.where(size > 0, error.norm(dim=1) / torch.where(size > 0, size, 1.0), 0.0).detach()
+    solution = scale * solution
+    return solution[:, :n], solution[:, n:], residual
 
 
 def _pull_back_gauge(side: Marginal, gauge: Tensor, potential: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     """What the gauge <a,f>/sum(a) = <b,g>/sum(b) does to q, and what it adds to the gradient in the masses."""
     total = torch.where(side.total > 0, side.total, 1.0)
-    value = torch.where(side.active, _safe(potential), 0.0)
+    value = torch.where(side.active, safe(potential), 0.0)
     mean = (side.mass * value).sum(1, keepdim=True) / total
     q = q - 0.5 * gauge * torch.where(side.active, side.mass, 0.0) / total
     return q, torch.where(side.active, -0.5 * gauge * (value - mean) / total, 0.0)
@@ -58,13 +65,13 @@ def _vanished(
     """One-sided derivative where the mass is 0; cost is (B, side, other). 0 where it is infinite."""
     eps = t.epsilon
     admissible = cost.isfinite() & other.active[:, None, :]
-    x = torch.where(admissible, _safe(g)[:, None, :] - _safe(cost), -float("inf"))
+    x = torch.where(admissible, safe(g)[:, None, :] - safe(cost), -float("inf"))
     log_sum = torch.logsumexp(x / eps[:, :, None], 2)
     reachable = log_sum.isfinite()
-    weight = torch.where(admissible, torch.exp((_safe(x)) / eps[:, :, None] - _safe(log_sum)[:, :, None]), 0.0)
-    slope = (weight * (-sharp[:, :, None] * _safe(x) - eps[:, :, None] * y[:, None, :])).sum(2) * side.ratio
+    weight = torch.where(admissible, torch.exp((safe(x)) / eps[:, :, None] - safe(log_sum)[:, :, None]), 0.0)
+    slope = (weight * (-sharp[:, :, None] * safe(x) - eps[:, :, None] * y[:, None, :])).sum(2) * side.ratio
     product = side.shift > 0
-    log_sum = _safe(log_sum)
+    log_sum = safe(log_sum)
     share = torch.where(side.hard, 1.0, torch.exp(log_sum * (1 - side.ratio)))
     kappa = torch.where(side.hard, 0.0, 1.0 / torch.where(side.hard, 1.0, side.inverse_kappa))
     k = torch.where(side.hard, 1.0, 1.0 + eps * side.inverse_kappa)
@@ -88,7 +95,7 @@ def _mass_gradient(
     share = torch.where(positive, sums / torch.where(positive, side.mass, 1.0), 0.0)
     k = torch.where(side.shift > 0, 1.0 + t.epsilon * side.inverse_kappa, 1.0)
     kappa = torch.where(side.hard, 0.0, 1.0 / torch.where(side.hard, 1.0, side.inverse_kappa))
-    value = torch.where(side.active, k * share * (sharp * _safe(potential) + t.epsilon * x), 0.0)
+    value = torch.where(side.active, k * share * (sharp * safe(potential) + t.epsilon * x), 0.0)
     envelope = torch.where(side.hard, side.dual(potential), kappa * (1 - share)) - side.shift * (share - other.total)
     return value + reg * envelope
 
@@ -109,6 +116,27 @@ def implicit_gradient(
     reference: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in D, a and b at the fixed point (f, g); with both marginals hard da and db are centred."""
+    return implicit_gradient_and_residual(
+        grad_sharp, grad_regularized, grad_f, grad_g, cost, a, b, epsilon, kappa, mask, f, g, reference
+    )[:3]
+
+
+def implicit_gradient_and_residual(
+    grad_sharp: Tensor,
+    grad_regularized: Tensor,
+    grad_f: Tensor,
+    grad_g: Tensor,
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    kappa: Tensor,
+    mask: Tensor | None,
+    f: Tensor,
+    g: Tensor,
+    reference: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """:func:`implicit_gradient`, and the relative residual of its linear systems (B,)."""
     t = terms(cost, a, b, epsilon, kappa, mask, reference)
     sharp, reg = grad_sharp.double()[:, None], grad_regularized.double()[:, None]
     plan, log_plan = t.plan(f, g)
@@ -121,9 +149,9 @@ def implicit_gradient(
     q_g, db = _pull_back_gauge(t.columns, -gauge, g, q_g)
 
     entropy = plan * log_plan
-    h1 = -sharp * (entropy.sum(2) + r * _safe(f) * t.rows.inverse_kappa) + q_f
-    h2 = -sharp * (entropy.sum(1) + c * _safe(g) * t.columns.inverse_kappa) + q_g
-    x, y = _solve_symmetric(t, plan, h1, h2)
+    h1 = -sharp * (entropy.sum(2) + r * safe(f) * t.rows.inverse_kappa) + q_f
+    h2 = -sharp * (entropy.sum(1) + c * safe(g) * t.columns.inverse_kappa) + q_g
+    x, y, residual = _solve_symmetric(t, plan, h1, h2)
     dcost = plan * (sharp[:, :, None] * (1 + log_plan) + reg[:, :, None] + x[:, :, None] + y[:, None, :])
     da = da + _mass_gradient(t, t.rows, t.columns, sharp, reg, f, r, x)
     db = db + _mass_gradient(t, t.columns, t.rows, sharp, reg, g, c, y)
@@ -135,4 +163,4 @@ def implicit_gradient(
         return torch.where(t.both_hard, d - (side.mass * d).sum(1, keepdim=True) / total, d)
 
     da, db = centre(t.rows, da), centre(t.columns, db) * t.b_scale
-    return dcost.to(cost.dtype), da.to(a.dtype), db.to(b.dtype)
+    return dcost.to(cost.dtype), da.to(a.dtype), db.to(b.dtype), residual

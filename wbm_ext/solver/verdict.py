@@ -34,18 +34,20 @@ def _mass_error(name: str, mass: Tensor, where: str) -> str | None:
 
 def _explain(arguments: Arguments, epsilon: Tensor, p: int, status: int) -> str:
     """One sentence with argument, expected and got for the gravest bit of problem p."""
-    cost, a, b = (x[p].detach() for x in (arguments.cost, arguments.a, arguments.b))
+    *data, masks = arguments.flat_data()
+    cost, a, b = (x[p].detach() for x in data)
+    mask = None if masks is None else masks[p]
     where = _problem(arguments, p)
     if status & Status.INVALID_MASS:
         return _mass_error("a", a, where) or _mass_error("b", b, where) or f"the masses overflow{where}"
     if status & Status.NAN_COST:
         wrong = ~(cost > -float("inf"))
-        if arguments.mask is not None:
-            wrong &= arguments.mask[p]
+        if mask is not None:
+            wrong &= mask
         index = _first(wrong)
         return f"D must hold numbers (or +inf to forbid a pair), got D{list(index)} = {float(cost[index])}{where}"
     if status & Status.INVALID_STRENGTH:
-        strength, pair = float(epsilon[p]), arguments.kappa[p].tolist()
+        strength, pair = float(epsilon[p]), arguments.kappas()[p].tolist()
         if arguments.epsilon is None:
             return (
                 f"epsilon=None takes 0.05 times the mean of D, which is {strength:.3g}{where}; "
@@ -59,8 +61,8 @@ def _explain(arguments: Arguments, epsilon: Tensor, p: int, status: int) -> str:
             "normalise them or pass a finite kappa"
         )
     if status & Status.ISOLATED:
-        allowed = cost.isfinite() if arguments.mask is None else cost.isfinite() & arguments.mask[p]
-        hard = arguments.kappa[p].isinf().tolist()
+        allowed = cost.isfinite() if mask is None else cost.isfinite() & mask
+        hard = arguments.kappas()[p].isinf().tolist()
         for name, mass, free, is_hard in (
             ("row", a, (allowed & (b > 0)).any(1), hard[0]),
             ("column", b, (allowed & (a > 0)[:, None]).any(0), hard[1]),
@@ -76,12 +78,55 @@ def _explain(arguments: Arguments, epsilon: Tensor, p: int, status: int) -> str:
 
 
 def call_site() -> int:
-    """Stack level of the first frame outside this package, for ``warnings.warn``."""
+    """Stack level of the first frame outside this package and torch, for ``warnings.warn``."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "wbm_ext":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("wbm_ext", "torch"):
         frame = frame.f_back
         level += 1
     return level
+
+
+def _unwrap(x: Tensor) -> Tensor:
+    """The tensor under the wrappers of ``torch.func``."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return x
+
+
+def judge_wrapped(arguments: Arguments, status: Tensor, residual: Tensor) -> None:
+    """:func:`judge` inside ``torch.func`` transforms, where the values have no place in the caller's batch.
+
+    Raises
+    ------
+    ValueError
+        With the status in words, for a refused problem.
+    """
+    bits, errors = _unwrap(status).flatten().tolist(), _unwrap(residual).flatten().tolist()
+    for s in bits:
+        if s & REFUSED:
+            raise ValueError(f"a problem inside torch.func was refused: {describe(s & REFUSED)}")
+    if arguments.tol > 0:
+        _warn(arguments, bits, errors)
+
+
+def _warn(arguments: Arguments, bits: list[int], residual: list[float]) -> None:
+    failed = [p for p, s in enumerate(bits) if not s & Status.CONVERGED]
+    if not failed:
+        return
+    worst = max(failed, key=lambda p: residual[p])
+    reason = describe(bits[worst])
+    remedy = (
+        "the tolerance is below what the rounding of D / epsilon allows: raise tol or epsilon"
+        if bits[worst] & (Status.STAGNATED | Status.OVERFLOW)
+        else "raise max_iter, epsilon or tol"
+    )
+    count = "" if len(bits) == 1 else f" in {len(failed)} of {len(bits)} problems"
+    message = (
+        f"Sinkhorn did not converge{count}: {reason} with residual {residual[worst]:.2e} > tol "
+        f"{arguments.tol:.0e}; {remedy}"
+    )
+    # an instance, so that the once-per-site registry is keyed by its text, which equals that of its kind
+    warnings.warn(ConvergenceWarning(message), stacklevel=call_site())
 
 
 def judge(arguments: Arguments, epsilon: Tensor, status: Tensor, residual: Tensor) -> None:
@@ -92,26 +137,11 @@ def judge(arguments: Arguments, epsilon: Tensor, status: Tensor, residual: Tenso
     ValueError
         Naming argument, expected and got, for the first refused problem of the batch.
     """
-    bits = status.tolist()
+    bits = status.flatten().tolist()
     if all(s & Status.CONVERGED and not s & REFUSED for s in bits):
         return
     for p, s in enumerate(bits):
         if s & REFUSED:
-            raise ValueError(_explain(arguments, epsilon, p, s))
-    if arguments.tol == 0:
-        return
-    failed = [p for p, s in enumerate(bits) if not s & Status.CONVERGED]
-    worst = max(failed, key=lambda p: float(residual[p]))
-    reason = describe(bits[worst])
-    remedy = (
-        "the tolerance is below what the rounding of D / epsilon allows: raise tol or epsilon"
-        if bits[worst] & (Status.STAGNATED | Status.OVERFLOW)
-        else "raise max_iter, epsilon or tol"
-    )
-    count = "" if len(bits) == 1 else f" in {len(failed)} of {len(bits)} problems"
-    message = (
-        f"Sinkhorn did not converge{count}: {reason} with residual {float(residual[worst]):.2e} > tol "
-        f"{arguments.tol:.0e}; {remedy}"
-    )
-    # an instance, so that the once-per-site registry is keyed by its text, which equals that of its kind
-    warnings.warn(ConvergenceWarning(message), stacklevel=call_site())
+            raise ValueError(_explain(arguments, epsilon.flatten(), p, s))
+    if arguments.tol > 0:
+        _warn(arguments, bits, residual.flatten().tolist())

@@ -1,0 +1,99 @@
+"""The CUDA kernels: the structs of ``csrc/problem.h`` with device addresses, on the current stream.
+
+Everything of size n or m crosses as float64; only D has its own type.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wbm_ext._native import core
+from wbm_ext.solver.native import Solved, address, allocate, unit_columns
+
+_REAL = torch.float64
+
+
+def _vector(values: Tensor) -> Tensor:
+    return values.to(_REAL).contiguous()
+
+
+class _Inputs:
+    """For CUDA: a ``core.Problem`` together with the tensors its addresses point into."""
+
+    def __init__(
+        self,
+        cost: Tensor,
+        a: Tensor,
+        b: Tensor,
+        epsilon: Tensor,
+        kappa: Tensor,
+        mask: Tensor | None,
+        reference: int,
+    ) -> None:
+        cost, mask = unit_columns(cost), None if mask is None else unit_columns(mask)
+        vectors = [_vector(x) for x in (a, b, epsilon, kappa)]
+        problem = core.Problem()
+        problem.batch, problem.n, problem.m = cost.shape
+        problem.float64 = cost.dtype == _REAL
+        problem.cost = cost.data_ptr()
+        problem.cost_stride_problem, problem.cost_stride_row = cost.stride(0), cost.stride(1)
+        if mask is not None:
+            problem.mask = mask.data_ptr()
+            problem.mask_stride_problem, problem.mask_stride_row = mask.stride(0), mask.stride(1)
+        problem.a, problem.b, problem.epsilon, problem.kappa = (x.data_ptr() for x in vectors)
+        problem.reference = reference
+        self.problem = problem
+        self._alive = (cost, mask, vectors)
+
+
+def _solution(out: Solved) -> object:
+    sharp, regularized, f, g, mass, residual, iterations, status, history = out
+    return core.Solution(
+        f=f.data_ptr(),
+        g=g.data_ptr(),
+        sharp=sharp.data_ptr(),
+        regularized=regularized.data_ptr(),
+        mass=mass.data_ptr(),
+        residual=residual.data_ptr(),
+        iterations=iterations.data_ptr(),
+        status=status.data_ptr(),
+        history=history.data_ptr() if history.numel() else 0,
+    )
+
+
+def _in_cost_type(out: Solved, cost: Tensor) -> Solved:
+    """The two costs in D's type; potentials stay float64, for the delivered plan is computed from them."""
+    return (out[0].to(cost.dtype), out[1].to(cost.dtype), *out[2:])
+
+
+def solve_cuda(
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    kappa: Tensor,
+    mask: Tensor | None,
+    init_g: Tensor | None,
+    reference: int,
+    method: int,
+    criterion: int,
+    gradient: int,
+    tol: float,
+    max_iter: int,
+) -> Solved:
+    if not core.cuda_architectures:
+        raise RuntimeError(
+            "D is on a CUDA device, but wbm_ext was built for the CPU only: "
+            "put nvcc on the PATH and reinstall (WBM_CUDA=on makes a missing nvcc an error)"
+        )
+    with torch.cuda.device(cost.device):
+        inputs = _Inputs(cost, a, b, epsilon, kappa, mask, reference)
+        init_g = None if init_g is None else _vector(init_g)
+        out = allocate(cost, max_iter, gradient == 2, _REAL)
+        size = core.cuda_workspace_bytes(inputs.problem)
+        workspace = torch.empty(size, dtype=torch.uint8, device=cost.device)
+        options = core.Options(method, criterion, tol, max_iter, address(init_g), 1)
+        stream = torch.cuda.current_stream().cuda_stream
+        core.cuda_forward(inputs.problem, options, _solution(out), workspace.data_ptr(), stream)
+        return _in_cost_type(out, cost)

@@ -1,0 +1,209 @@
+"""The operators in plain torch: the kernels of ``WBM_BACKEND=reference``, and of devices without one of their own.
+
+Same signatures, statuses and refusals as the compiled ones; the iterations are plain ones in the log domain (with the
+translation of the potentials for ``method="auto"``), so that small epsilon takes many of them. Memory O(n m) for the
+solve, O((n + m)^2) for the implicit gradient, O(iterations n m) for the unrolled one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wbm_ext._native import BACKEND
+from wbm_ext.solver import reference as plain
+from wbm_ext.solver.native import Solved, allocate
+from wbm_ext.solver.reference import FROZEN, IMPLICIT, MARGINAL, MET, SINKHORN, STAGNATED, UNROLLED
+from wbm_ext.solver.reference_gradient import implicit_gradient_and_residual
+from wbm_ext.solver.status import REFUSED, Status
+
+_INF = float("inf")
+
+
+def mean_cost(cost: Tensor, a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
+    return plain.mean_cost(cost, a, b, mask)
+
+
+def _flag(condition: Tensor, bit: Status) -> Tensor:
+    return torch.where(condition, int(bit), 0)
+
+
+def inspect(
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    kappa: Tensor,
+    mask: Tensor | None,
+    init_g: Tensor | None,
+) -> Tensor:
+    """What the data themselves show: the bits of a refusal, and whether b is rescaled, (B,)."""
+    a, b, epsilon, kappa = a.double(), b.double(), epsilon.double(), kappa.double()
+    allowed = torch.ones_like(cost, dtype=torch.bool) if mask is None else mask
+    hard = kappa.isinf()
+    total_a, total_b = a.sum(1), b.sum(1)
+    bad_mass = ~((a >= 0).all(1) & (b >= 0).all(1) & total_a.isfinite() & total_b.isfinite())
+    both = hard.all(1) & ~bad_mass
+    unequal = both & ((total_a - total_b).abs() > 1e-3 * torch.maximum(total_a, total_b))
+    rescaled = both & ~unequal & (total_b > 0) & ((total_a / total_b - 1).abs() > 1e-6)
+    bad_cost = (allowed & ~(cost > -_INF)).any(2).any(1)
+    carries = allowed & (cost < _INF) & (a > 0)[:, :, None] & (b > 0)[:, None, :]
+    alone = hard[:, 0] & ((a > 0) & ~carries.any(2)).any(1) | hard[:, 1] & ((b > 0) & ~carries.any(1)).any(1)
+    strong = (epsilon > 0) & epsilon.isfinite() & (kappa > 0).all(1)
+    status = (
+        _flag(bad_mass, Status.INVALID_MASS)
+        | _flag(unequal, Status.UNEQUAL_MASSES)
+        | _flag(rescaled, Status.RESCALED)
+        | _flag(bad_cost, Status.NAN_COST)
+        | _flag(alone, Status.ISOLATED)
+        | _flag(~strong & ~bad_cost, Status.INVALID_STRENGTH)
+    )
+    if init_g is not None:
+        status = status | _flag(~(init_g < _INF).all(1), Status.INVALID_INIT)
+    return status
+
+
+def _harmless(
+    refused: Tensor, cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, kappa: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """The batch with a problem that can be solved in the place of each refused one, so that no NaN is iterated."""
+    wide, tall = refused[:, None, None], refused[:, None]
+    return (
+        torch.where(wide, 0.0, cost),
+        torch.where(tall, 1.0, a),
+        torch.where(tall, 1.0, b),
+        torch.where(refused, 1.0, epsilon),
+        torch.where(tall, 1.0, kappa),
+        None if mask is None else mask | wide,
+    )
+
+
+def solve(
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    kappa: Tensor,
+    mask: Tensor | None,
+    init_g: Tensor | None,
+    reference: int,
+    method: int,
+    criterion: int,
+    gradient: int,
+    tol: float,
+    max_iter: int,
+) -> Solved:
+    status = inspect(cost, a, b, epsilon, kappa, mask, init_g)
+    refused = (status & int(REFUSED)) != 0
+    history = allocate(cost, max_iter, gradient == UNROLLED, cost.dtype)[8]
+    if init_g is not None:
+        init_g = torch.where(refused[:, None], 0.0, init_g)
+    t = plain.terms(*_harmless(refused, cost, a, b, epsilon, kappa, mask), reference)
+    record = history if gradient == UNROLLED else None
+    f, g, iterations, end = plain.iterate(t, init_g, method, criterion, tol, max_iter, history=record)
+    f, g = plain.gauge(t, f, g)
+    sharp, regularized, mass = plain.costs(t, f, g)
+    residual = plain.residual(t, f, g)
+
+    finite = sharp.to(cost.dtype).isfinite() & regularized.to(cost.dtype).isfinite() & residual.isfinite()
+    met = finite & (residual <= tol if criterion == MARGINAL else end == MET)
+    ended = torch.where(end == STAGNATED, int(Status.STAGNATED), int(Status.ITERATION_LIMIT))
+    status = torch.where(refused, status, status | torch.where(met, int(Status.CONVERGED), ended))
+    status = status | _flag(~finite & ~refused, Status.OVERFLOW)
+
+    def answer(x: Tensor) -> Tensor:
+        return torch.where(refused.reshape(-1, *[1] * (x.dim() - 1)), float("nan"), x)
+
+    return (
+        answer(sharp).to(cost.dtype),
+        answer(regularized).to(cost.dtype),
+        answer(f),
+        answer(g),
+        answer(mass),
+        answer(residual),
+        torch.where(refused, 0, iterations),
+        status.to(torch.int32),
+        history,
+    )
+
+
+def solve_backward(
+    grad_sharp: Tensor,
+    grad_regularized: Tensor,
+    grad_f: Tensor,
+    grad_g: Tensor,
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    kappa: Tensor,
+    mask: Tensor | None,
+    f: Tensor,
+    g: Tensor,
+    iterations: Tensor,
+    history: Tensor,
+    reference: int,
+    gradient: int,
+    max_iter: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    refused = (inspect(cost, a, b, epsilon, kappa, mask, None) & int(REFUSED)) != 0
+    cost, a, b, epsilon, kappa, mask = _harmless(refused, cost, a, b, epsilon, kappa, mask)
+    if gradient == FROZEN:
+        weight = (grad_sharp + grad_regularized).double()[:, None, None]
+        plan, _ = plain.terms(cost, a, b, epsilon, kappa, mask, reference).plan(f, g)
+        gradients = ((plan * weight).to(cost.dtype), torch.zeros_like(a), torch.zeros_like(b))
+        residual = torch.zeros_like(epsilon, dtype=torch.float64)
+    elif gradient == IMPLICIT:
+        d_cost, d_a, d_b, residual = implicit_gradient_and_residual(
+            grad_sharp, grad_regularized, grad_f, grad_g, cost, a, b, epsilon, kappa, mask, f, g, reference
+        )
+        gradients = (d_cost, d_a, d_b)
+    else:
+        upstream = (grad_sharp, grad_regularized, grad_f, grad_g)
+        gradients = _unrolled(upstream, cost, a, b, epsilon, kappa, mask, iterations, history, reference)
+        residual = torch.zeros_like(epsilon, dtype=torch.float64)
+    nan = float("nan")
+    d_cost, d_a, d_b = gradients
+    return (
+        torch.where(refused[:, None, None], nan, d_cost),
+        torch.where(refused[:, None], nan, d_a),
+        torch.where(refused[:, None], nan, d_b),
+        torch.where(refused, nan, residual),
+    )
+
+
+def _unrolled(
+    upstream: tuple[Tensor, ...],
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    kappa: Tensor,
+    mask: Tensor | None,
+    iterations: Tensor,
+    history: Tensor,
+    reference: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Autograd through the iterations that were run, started where the history starts."""
+    if cost.device.type == "cuda" and BACKEND == "native":
+        raise NotImplementedError("grad='unrolled' is not available on CUDA yet; use grad='implicit'")
+    start = history[:, 0, cost.shape[1] :]
+    with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in (cost, a, b)]
+        outputs = plain.solve(
+            leaves[0], leaves[1], leaves[2], epsilon, kappa, mask, start, reference, SINKHORN, tol=0.0,
+            max_iter=int(iterations.max()) if len(iterations) else 0, limits=iterations,
+        )[:4]  # fmt: skip
+        weights = [
+            torch.where(x.detach().isfinite(), up.double(), 0.0) for x, up in zip(outputs, upstream, strict=True)
+        ]
+        d_cost, d_a, d_b = torch.autograd.grad(outputs, leaves, weights)
+    t = plain.terms(cost, a, b, epsilon, kappa, mask, reference)
+
+    def centre(mass: Tensor, d: Tensor) -> Tensor:
+        """Only directions that keep the total mean anything when both marginals are hard."""
+        total = mass.sum(1, keepdim=True)
+        mean = (mass * d).sum(1, keepdim=True) / torch.where(total > 0, total, 1.0)
+        return torch.where(t.both_hard, d - mean, d)
+
+    return d_cost, centre(a, d_a), centre(b, d_b)
