@@ -10,8 +10,7 @@ import torch
 from wbm_ext.datasets import Ratings
 from wbm_ext.recommender import create
 from wbm_ext.recommender.sampling import Batch, PairSpace
-from wbm_ext.recommender.session import Session
-from wbm_ext.training import Streams
+from wbm_ext.training import Run, Streams
 
 BATCH = Batch(
     users=torch.tensor([0, 1, 2, 0, 1]),
@@ -30,7 +29,7 @@ def ready(name: str, **params: Any) -> Any:
     model._check_parameters()
     space = PairSpace(ratings, np.array([True, False, True]), dtype=torch.float64)
     model.n_users_, model.n_items_, model.density_, model.observed_ = 3, 4, space.density, ratings
-    model.base_rate_, model._judges, model._session = 0.5, None, Session(Streams(0))
+    model.base_rate_, model._judges, model._run = 0.5, None, Run(0, configuration={})
     model._prepare(space, Streams(0))
     model.model_ = model._network(space, torch.Generator().manual_seed(0), base_rate=0.5)
     generator = torch.Generator().manual_seed(1)

@@ -69,6 +69,12 @@ def test_more_epochs_lengthen_a_run(tmp_path: Path) -> None:
     same(run(checkpoint=tmp_path / "c", resume=True, epochs=7, patience=20), run(epochs=7, patience=20))
 
 
+def test_fewer_epochs_than_a_checkpoint_has_are_refused(tmp_path: Path) -> None:
+    run(checkpoint=tmp_path / "c", epochs=3)
+    with pytest.raises(ValueError, match="epochs=2 is less than the 3 that the checkpoint has behind it"):
+        run(checkpoint=tmp_path / "c", resume=True, epochs=2)
+
+
 def test_another_file_can_be_resumed_from_and_stays_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(Broken):
         run(checkpoint=tmp_path / "a", fail_at=(9, Broken()))

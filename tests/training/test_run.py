@@ -72,6 +72,20 @@ def test_fresh_randomness_is_taken_up_again(step: int, tmp_path: Path) -> None:
     assert not np.array_equal(resumed.split, Fit(None).split)
 
 
+def test_only_a_run_of_one_stage_may_be_lengthened(tmp_path: Path) -> None:
+    def run(epochs: int, stages: tuple[str, ...]) -> None:
+        run = Run(0, configuration={}, epochs=epochs, checkpoint=tmp_path / str(len(stages)), resume=True)
+        for stage in stages:
+            model = nn.Linear(1, 1)
+            train(model, lambda _, m=model: {"term": m.weight.sum()}, [0], epochs=epochs, **run.options(stage))
+
+    run(2, ("",))
+    run(3, ("",))
+    run(2, ("first", ""))
+    with pytest.raises(ValueError, match=r"it differs in epochs \(2 there, 3 here\)"):
+        run(3, ("first", ""))
+
+
 def test_unusable_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="resume=True needs checkpoint=path"):
         Run(0, configuration={}, resume=True)

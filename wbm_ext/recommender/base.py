@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,16 +14,22 @@ from torch import nn
 
 from wbm_ext.datasets import Ratings
 from wbm_ext.errors import check_name
-from wbm_ext.persistence import Saveable
+from wbm_ext.persistence import Saveable, register
 from wbm_ext.recommender.arguments import as_ratings, check_both_classes, positives
 from wbm_ext.recommender.networks import EMBEDDING_SCALE, MatrixFactorization
 from wbm_ext.recommender.optimisation import Function, Optimised
 from wbm_ext.recommender.parameters import check_device, check_flag, check_integer, check_number
 from wbm_ext.recommender.queries import Queries
 from wbm_ext.recommender.sampling import Batch, ObservedBatches, PairSpace
-from wbm_ext.recommender.session import Session, fingerprint
 from wbm_ext.recommender.validation import validation_pairs
-from wbm_ext.training import Callback, Streams, distributed
+from wbm_ext.training import Callback, Run, Streams, distributed, fingerprint
+
+register(  # model files hold the fitted ratings: recommend() leaves out what a user has rated
+    "datasets.Ratings",
+    Ratings,
+    lambda ratings: {part.name: getattr(ratings, part.name) for part in fields(ratings)},
+    lambda parts: Ratings(**parts),
+)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -162,7 +168,7 @@ class Recommender(Queries, Optimised, Saveable, BaseEstimator):
         callbacks: Sequence[Callback | Function] = (),
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
-        resume: bool = False,
+        resume: bool | str | os.PathLike[str] = False,
         log: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Fit to a :class:`~wbm_ext.datasets.Ratings`, ``fit(data)``, or to ``fit(users, items, ratings)``.
@@ -180,34 +186,39 @@ class Recommender(Queries, Optimised, Saveable, BaseEstimator):
         checkpoint : path, optional
             File that holds the run after every ``checkpoint_every``-th epoch; earlier stages stand beside it as
             ``<checkpoint>.<stage>``.
-        resume : bool
-            Go on from ``checkpoint`` if it is there: with the same data and parameters the fit ends bit for bit where
-            an uninterrupted one ends. ``epochs`` may have grown in systems of a single stage. Needs a
-            ``random_state`` that is an integer.
+        resume : bool or path
+            True: go on from ``checkpoint`` if it is there; a path: from that file. With the same data and parameters
+            the fit ends bit for bit where an uninterrupted one ends. ``epochs`` may have grown in systems of a
+            single stage.
         log : path, optional
-            File of JSON lines, one an epoch of the recommender itself.
+            File of JSON lines, one an epoch of the recommender itself; earlier stages have ``<log>.<stage>``.
 
         Raises
         ------
         ValueError, TypeError
-            If a parameter or an argument is unusable; before any training.
+            If a parameter or an argument is unusable, or the checkpoint belongs to other parameters or data; before
+            any training.
         """
         self._check_parameters()
-        check_flag("resume", resume)
-        if resume and checkpoint is None:
-            raise ValueError("resume=True needs checkpoint=path, the file to go on from; got checkpoint=None")
+        check_integer("checkpoint_every", checkpoint_every)
         distributed.start(self.device)
         device, dtype = distributed.local_device(self.device), getattr(torch, self.dtype)
         data = as_ratings(users, items, ratings)
         labels = positives(data, self.threshold)
         check_both_classes(labels, self.threshold)
-        streams = Streams(self.random_state)
+        self._run = Run(
+            self.random_state,
+            configuration=self._configuration(data, validation_ratings),
+            epochs=self.epochs,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            log=log,
+        )
+        streams = self._run.streams
         held_out, self._judges = validation_pairs(
             self.validation, self.validation_fraction, data, validation_ratings, streams
         )
-        self._session = Session(streams, checkpoint, checkpoint_every, resume, log)
-        if checkpoint is not None:
-            self._session.configuration = self._configuration(data, validation_ratings)
 
         space = PairSpace(data, labels, held_out, dtype=dtype, device=device)
         self.n_users_, self.n_items_ = data.n_users, data.n_items
@@ -219,11 +230,17 @@ class Recommender(Queries, Optimised, Saveable, BaseEstimator):
         batches = self._batches(space, streams)
         self.history_ = self._train(self.model_, self._steps(), batches, callbacks=[self._diagnose, *callbacks])
         self._conclude()
-        del self._judges, self._session
+        del self._judges, self._run
         return self
 
     def _configuration(self, data: Ratings, judges: Ratings | None) -> dict[str, Any]:
         """Return what must be the same for a fit to go on; the random state is told by its streams."""
         free = ("epochs", "progress", "device", "random_state")
         params = {name: value for name, value in self.get_params().items() if name not in free}
-        return {"system": self.name, "params": params, "data": fingerprint(data), "judges": fingerprint(judges)}
+        prints = {
+            name: None
+            if part is None
+            else fingerprint(part.users, part.items, part.ratings, (part.n_users, part.n_items))
+            for name, part in (("data", data), ("judges", judges))
+        }
+        return {"system": self.name, "params": params, **prints}

@@ -10,9 +10,8 @@ from torch import nn
 
 from wbm_ext.datasets import Ratings
 from wbm_ext.recommender.sampling import Batch
-from wbm_ext.recommender.session import Attributes, Session
 from wbm_ext.recommender.validation import judgement
-from wbm_ext.training import Callback, History, Phase, distributed, train
+from wbm_ext.training import Attributes, Callback, History, Phase, Run, distributed, train
 
 Function = Callable[[int, dict[str, float]], Any]
 Outputs = dict[str, torch.Tensor]
@@ -39,7 +38,7 @@ class Optimised:
     progress: bool
     validation_metric: str
     _judges: Ratings | None
-    _session: Session
+    _run: Run
 
     def _outputs(self, batch: Batch) -> Outputs:
         """Return what the networks give for each pair of a batch; the first axis is that of the pairs."""
@@ -114,7 +113,7 @@ class Optimised:
             description=" ".join([self.name or type(self).__name__, stage]).strip(),
             callbacks=callbacks,
             data_parallel=True,
-            **self._session.options(stage, **({} if stage else {"counters": Attributes(self, self.counters)})),
+            **self._run.options(stage, **({} if stage else {"counters": Attributes(self, self.counters)})),
         )
 
     def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer | None:

@@ -10,8 +10,7 @@ from torch import nn
 from wbm_ext.recommender.chunks import in_chunks
 from wbm_ext.recommender.objectives import propensity_loss
 from wbm_ext.recommender.sampling import Batch, PairSpace, StratifiedBatches, stratified_batch
-from wbm_ext.recommender.session import Session
-from wbm_ext.training import History, Streams, train
+from wbm_ext.training import History, Run, Streams, train
 
 
 def fit_propensity(
@@ -26,7 +25,7 @@ def fit_propensity(
     weight_decay: float,
     patience: int,
     progress: bool,
-    session: Session,
+    run: Run,
 ) -> History:
     """Train ``model`` (users, items -> logit of being observed) in place.
 
@@ -63,5 +62,5 @@ def fit_propensity(
         patience=patience,
         progress=progress,
         description="propensity",
-        **session.options("propensity"),
+        **run.options("propensity"),
     )

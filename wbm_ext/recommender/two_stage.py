@@ -72,7 +72,7 @@ class TwoStage(WeightedRecommender):
             weight_decay=self.propensity_weight_decay,
             patience=self.patience,
             progress=self.progress,
-            session=self._session,
+            run=self._run,
         )
 
     def _configuration(self, data: Ratings, judges: Ratings | None) -> dict[str, Any]:

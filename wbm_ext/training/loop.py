@@ -110,7 +110,7 @@ def train(
         Checked at the end of each epoch, so that a step on a GPU needs no synchronisation.
     ValueError
         If ``batches`` yields nothing in some epoch, ``step`` returns no term, or the checkpoint belongs to another
-        configuration (names what differs).
+        configuration (names what differs) or is beyond ``epochs``.
     FileFormatError, FileNotFoundError
         If there is no checkpoint at the path ``resume``, or it is damaged.
     KeyboardInterrupt
@@ -131,6 +131,8 @@ def train(
         checkpoint=checkpoint, every=checkpoint_every, resume=resume, log=log,
     )  # fmt: skip
     best = keeper.best
+    if keeper.epoch > epochs:
+        raise ValueError(f"epochs={epochs} is less than the {keeper.epoch} that the checkpoint has behind it")
     first = keeper.epoch + 1
     last = epochs if history.stopped == "epochs" else keeper.epoch
 

@@ -35,6 +35,9 @@ class Run:
         As in :func:`wbm_ext.training.train`.
     configuration : {name: plain value}
         What must be equal for the run to go on: parameters, fingerprint of the data.
+    epochs : int, optional
+        Of the estimator. A run of one stage may be lengthened; one of several may not, since the later rest on the
+        earlier, so there it must be equal too.
 
     Attributes
     ----------
@@ -51,6 +54,7 @@ class Run:
         random_state: int | torch.Generator | None,
         *,
         configuration: Mapping[str, Any],
+        epochs: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool | str | os.PathLike[str] = False,
@@ -60,6 +64,7 @@ class Run:
             raise ValueError("resume=True needs checkpoint=path, the file to go on from; got checkpoint=None")
         self._checkpoint, self._every = _path(checkpoint), checkpoint_every
         self._log, self._configuration = _path(log), dict(configuration)
+        self._epochs, self._several = epochs, False
         self._source = None if resume is False else self._checkpoint if resume is True else Path(resume)
         written = from_first(self._written())  # one rank decides: files may appear while the others look
         if not isinstance(resume, bool) and not written:
@@ -84,13 +89,15 @@ class Run:
         ``state``: what changes during the stage beside the streams; see :class:`Attributes`.
         """
         source = _staged(self._source, stage)
+        self._several = self._several or bool(stage)
+        fixed = {"stage": stage, **({"epochs": self._epochs} if self._several else {})}
         return {
             "checkpoint": _staged(self._checkpoint, stage),
             "checkpoint_every": self._every,
             "resume": False if source is None else from_first(source if source.is_file() else False),
             "log": _staged(self._log, stage),
             "state": {_STREAMS: self.streams, **state},
-            "configuration": {"stage": stage, **self._configuration},
+            "configuration": {**fixed, **self._configuration},
         }
 
 
