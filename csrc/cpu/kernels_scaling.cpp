@@ -93,6 +93,21 @@ void fused(const S* next, const S* current, std::int64_t stride, int rows, const
   }
 }
 
+template <typename S>
+void reduce(const S* partial, std::int64_t chunks, std::int64_t padded, double* out, std::int64_t n) {
+  std::int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) {
+    Vec total = load(partial + j);
+    for (std::int64_t c = 1; c < chunks; ++c) total += load(partial + c * padded + j);
+    store(out + j, total);
+  }
+  for (; j < n; ++j) {
+    double total = 0.0;
+    for (std::int64_t c = 0; c < chunks; ++c) total += static_cast<double>(partial[c * padded + j]);
+    out[j] = total;
+  }
+}
+
 template <typename T, typename S>
 void build(const T* cost, const std::uint8_t* mask, double row, const double* column, double inverse_epsilon, S* k,
            std::int64_t m, std::int64_t padded) {
@@ -185,8 +200,8 @@ void logarithm(const double* x, double* out, std::int64_t n) {
 }  // namespace
 
 extern const ScalingTable scaling_kernels;
-const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float>, fused<float>},
-                                      {block_rows, dots<double>, accumulate<double>, fused<double>},
+const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float>, fused<float>, reduce<float>},
+                                      {block_rows, dots<double>, accumulate<double>, fused<double>, reduce<double>},
                                       {build<float, float>},
                                       {build<float, double>},
                                       {build<double, float>},

@@ -35,19 +35,20 @@ SideReport side_report(const Side& side, const double* potential, const std::vec
 }  // namespace
 
 template <typename T>
-void report(const View<T>& view, int threads, const double* f, const double* g, const Solution& out,
+void report(const View<T>& view, Team& team, const double* f, const double* g, const Solution& out,
             std::int64_t p) {
   const std::int64_t n = view.n, m = view.m;
   // Chunks of rows with their own column sums, added in order: the result does not depend on the number of threads.
-  constexpr std::int64_t kChunk = 256;
+  constexpr std::int64_t kChunk = 128;
   const std::int64_t chunks = (n + kChunk - 1) / kChunk;
   std::vector<double> row_sum(n, 0.0), row_cost(n, 0.0), partial(chunks * m, 0.0), column_sum(m, 0.0);
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
-    for (std::int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, n); ++i)
-      if (view.rows.active[i])  // a row that can carry nothing has no plan
-        row_kernels<T>().add_plan(view.row(i), view.mask_row(i), f[i], g, view.inverse_epsilon, m, &partial[chunk * m],
-                                  &row_sum[i], &row_cost[i]);
+  team.split(chunks, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t chunk = first; chunk < last; ++chunk)
+      for (std::int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, n); ++i)
+        if (view.rows.active[i])  // a row that can carry nothing has no plan
+          row_kernels<T>().add_plan(view.row(i), view.mask_row(i), f[i], g, view.inverse_epsilon, m, &partial[chunk * m],
+                                    &row_sum[i], &row_cost[i]);
+  });
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
     for (std::int64_t j = 0; j < m; ++j) column_sum[j] += partial[chunk * m + j];
   double mass = 0.0, sharp = 0.0;
@@ -95,7 +96,7 @@ void set_gauge(const View<T>& view, double* f, double* g) {
 #define WBM_INSTANTIATE(T)                                                                                           \
   template void plan_row<T>(const View<T>&, std::int64_t, const double*, const double*, double*, std::int64_t,       \
                             std::int64_t);                                                                           \
-  template void report<T>(const View<T>&, int, const double*, const double*, const Solution&, std::int64_t);         \
+  template void report<T>(const View<T>&, Team&, const double*, const double*, const Solution&, std::int64_t);         \
   template void set_gauge<T>(const View<T>&, double*, double*);                                                      \
   template void refuse<T>(const View<T>&, const Solution&, std::int64_t, std::int32_t);
 WBM_INSTANTIATE(float)

@@ -1,13 +1,14 @@
 // What a solve tells about the plan it delivers: costs, mass, residual, gauge.
 #pragma once
 
+#include "cpu/team.h"
 #include "cpu/view.h"
 
 namespace wbm {
 
 // Fills sharp, regularized, mass and residual of problem p from the plan that (f, g) define. One read of D.
 template <typename T>
-void report(const View<T>& view, int threads, const double* f, const double* g, const Solution& out, std::int64_t p);
+void report(const View<T>& view, Team& team, const double* f, const double* g, const Solution& out, std::int64_t p);
 
 // Both hard: f + t, g - t define the same plan for every t; t makes <a,f>/sum(a) = <b,g>/sum(b).
 template <typename T>

@@ -13,6 +13,7 @@
 
 #include <memory>
 
+#include "cpu/team.h"
 #include "cpu/view.h"
 
 namespace wbm {
@@ -48,6 +49,6 @@ class Scaling {
 
 // S = float: half the bytes, sums good to about 1e-7. nullptr where the matrix is too large to be stored twice.
 template <typename T, typename S>
-std::unique_ptr<Scaling> make_scaling(const View<T>& view, int threads);
+std::unique_ptr<Scaling> make_scaling(const View<T>& view, Team& team);
 
 }  // namespace wbm
