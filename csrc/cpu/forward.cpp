@@ -72,7 +72,7 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
   using End = typename Iteration<T>::End;
   const bool marginal = options.criterion == Criterion::marginal;
   End end = iteration.run(options.tol, history);
-  report(view, team, f, g, out, p);
+  iteration.report(out, p);
   // The loop's own residual leaves out the rounding of the columns: what counts is that of the plan delivered.
   double target = options.tol;
   for (int round = 0; marginal && end == End::met && out.residual[p] > options.tol; ++round) {
@@ -83,7 +83,7 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
     iteration.refine();
     target *= 0.5;
     end = iteration.run(target, history);
-    report(view, team, f, g, out, p);
+    iteration.report(out, p);
   }
   if (!history && options.tol > 0.0) settle_faint(view, 1e-30 * out.mass[p], f, g);
   set_gauge(view, f, g);

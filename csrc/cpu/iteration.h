@@ -11,6 +11,7 @@
 #include "cpu/anneal.h"
 #include "cpu/interrupt.h"
 #include "cpu/kernels.h"
+#include "cpu/report.h"
 #include "cpu/scaling.h"
 #include "cpu/team.h"
 #include "cpu/view.h"
@@ -36,6 +37,16 @@ class Iteration {
     const End end = iterate(target, history);
     if (scaled_) scaling_->read(f_, g_);
     return end;
+  }
+
+  // The costs and the residual of (f, g): from the stored kernel where its plan is as good as theirs, else from D.
+  void report(const Solution& out, std::int64_t p) const {
+    PlanSums sums;
+    double error = 0.0;
+    const bool stored = scaled_ && done_ > 0 && scaling_->sums(sums, error);
+    if (stored) wbm::report(view_, sums, f_, g_, out, p);
+    const double margin = options_.tol > 0.0 ? options_.tol - out.residual[p] : 1e-6;
+    if (!stored || !(error <= margin)) wbm::report(view_, sum_plan(view_, team_, f_, g_), f_, g_, out, p);
   }
 
   // From now on sums are float64: the potentials delivered missed a target that the float32 sums had met.

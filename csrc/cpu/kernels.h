@@ -80,6 +80,9 @@ struct BuildKernel {
   // k_j = exp(row + column_j - D_j / eps), 0 where masked and in the padding
   void (*build)(const T* cost, const std::uint8_t* mask, double row, const double* column, double inverse_epsilon, S* k,
                 std::int64_t m, std::int64_t padded);
+  // with p_j = u k_j v_j: sum += sum_j p_j, value += sum_j p_j D_j, column_j += p_j
+  void (*add_plan)(const T* cost, const S* k, double u, const double* v, std::int64_t m, double* column, double* sum,
+                   double* value);
 };
 
 // Loops over the n entries of one side.

@@ -108,6 +108,9 @@ void reduce(const S* partial, std::int64_t chunks, std::int64_t padded, double* 
   }
 }
 
+inline Vec exp_as(Vec x, const double*) { return exp(x); }
+inline Vec32 exp_as(Vec x, const float*) { return exp_single(x); }
+
 template <typename T, typename S>
 void build(const T* cost, const std::uint8_t* mask, double row, const double* column, double inverse_epsilon, S* k,
            std::int64_t m, std::int64_t padded) {
@@ -115,13 +118,41 @@ void build(const T* cost, const std::uint8_t* mask, double row, const double* co
   for (std::int64_t j = 0; j < whole; j += kLanes) {
     Vec x = (load(column + j) + row) - load(cost + j) * inverse_epsilon;
     if (mask) x = load_mask(mask + j) ? x : splat(-kInfinity);
-    store(k + j, exp(x));
+    store(k + j, exp_as(x, k));
   }
   for (std::int64_t j = whole; j < m; ++j) {
     const double x = mask && !mask[j] ? -kInfinity : column[j] + row - static_cast<double>(cost[j]) * inverse_epsilon;
-    k[j] = static_cast<S>(exp(splat(x))[0]);
+    k[j] = static_cast<S>(exp_as(splat(x), k)[0]);
   }
   for (std::int64_t j = m; j < padded; ++j) k[j] = S(0);
+}
+
+// sum += sum_j p_j, value += sum_j p_j D_j, column_j += p_j for p_j = u K_j v_j: the plan without an exponential.
+template <typename T, typename S>
+void add_plan(const T* cost, const S* k, double u, const double* v, std::int64_t m, double* column, double* sum_,
+              double* value) {
+  Vec total = splat(0.0), spent = splat(0.0);
+  const auto lanes = [&](Vec p, Vec d) {
+    total += p;
+    spent += p > splat(0.0) ? p * d : splat(0.0);  // a forbidden pair has D = inf and p = 0
+  };
+  const std::int64_t whole = m / kLanes * kLanes;
+  for (std::int64_t j = 0; j < whole; j += kLanes) {
+    const Vec p = load(k + j) * load(v + j) * u;
+    lanes(p, load(cost + j));
+    store(column + j, load(column + j) + p);
+  }
+  if (whole < m) {
+    Vec p = splat(0.0), d = splat(0.0);
+    for (std::int64_t j = whole; j < m; ++j) {
+      d[j - whole] = static_cast<double>(cost[j]);
+      p[j - whole] = static_cast<double>(k[j]) * v[j] * u;
+      column[j] += p[j - whole];
+    }
+    lanes(p, d);
+  }
+  *sum_ += sum(total);
+  *value += sum(spent);
 }
 
 // Loops over one side's vectors; tails run through the same lanes.
@@ -202,10 +233,10 @@ void logarithm(const double* x, double* out, std::int64_t n) {
 extern const ScalingTable scaling_kernels;
 const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float>, fused<float>, reduce<float>},
                                       {block_rows, dots<double>, accumulate<double>, fused<double>, reduce<double>},
-                                      {build<float, float>},
-                                      {build<float, double>},
-                                      {build<double, float>},
-                                      {build<double, double>},
+                                      {build<float, float>, add_plan<float, float>},
+                                      {build<float, double>, add_plan<float, double>},
+                                      {build<double, float>, add_plan<double, float>},
+                                      {build<double, double>, add_plan<double, double>},
                                       {divide, row_error, within, total, power, exp_linear, logarithm}};
 
 }  // namespace wbm::WBM_ISA

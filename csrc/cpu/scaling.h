@@ -13,6 +13,7 @@
 
 #include <memory>
 
+#include "cpu/report.h"
 #include "cpu/team.h"
 #include "cpu/view.h"
 
@@ -42,6 +43,10 @@ class Scaling {
 
   // The potentials of the last accepted iteration.
   virtual void read(double* f, double* g) const = 0;
+
+  // Sums of the plan u K v, and its distance from the plan of the potentials read(): relative, for each entry. False where
+  // rows or columns were left out of K.
+  virtual bool sums(PlanSums& out, double& error) const = 0;
 
   // Largest |change of f or g| / eps for which a new K is worth its exponentials.
   static constexpr double kCalm = 8.0;

@@ -176,6 +176,19 @@ class StoredScaling final : public Scaling {
     columns_.read(g, view_.epsilon);
   }
 
+  bool sums(PlanSums& out, double& error) const override {
+    if (rows_.size() != view_.n || columns_.size() != view_.m) return false;
+    const auto add = build_kernel<T, S>().add_plan;
+    out = sum_plan(view_.n, view_.m, team_, k_.parallel(), [&](std::int64_t i, double* column, double* sum, double* value) {
+      add(view_.row(i), k_.row(i), rows_.u[i], columns_.u.data(), view_.m, column, sum, value);
+    });
+    double largest = view_.cost_max * view_.inverse_epsilon;  // of the terms of an exponent
+    for (const Part* part : {&rows_, &columns_})
+      for (const double x : part->base) largest = std::fmax(largest, std::fabs(x));
+    error = 1e-15 * (4.0 + largest) + (sizeof(S) == 4 ? 2e-7 : 0.0);
+    return true;
+  }
+
  private:
   friend class Newton<StoredScaling>;
 
