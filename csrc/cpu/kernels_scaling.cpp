@@ -6,8 +6,11 @@ namespace wbm::WBM_ISA {
 namespace {
 
 // Rows a block: many spare horizontal sums and passes over K'u, few keep a block and its successor in the first-level
-// cache (32 KiB), from which the second use of a block is served.
-int block_rows(std::int64_t row_bytes) { return row_bytes <= 1280 ? 8 : row_bytes <= 2560 ? 4 : 2; }
+// cache (32 KiB), from which the second use of a block is served. Where two rows are too many for that, eight at a time come
+// from memory side by side.
+int block_rows(std::int64_t row_bytes) {
+  return row_bytes <= 1280 ? 8 : row_bytes <= 2560 ? 4 : row_bytes <= 6144 ? 2 : 8;
+}
 
 template <typename S, int Rows>
 void dots_of(const S* k, std::int64_t stride, const S* v, std::int64_t padded, double* sums) {
@@ -19,7 +22,7 @@ void dots_of(const S* k, std::int64_t stride, const S* v, std::int64_t padded, d
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) total[r] += load_wide(k + r * stride + j) * x;
   }
-  for (int r = 0; r < Rows; ++r) sums[r] = sum_wide(total[r]);
+  store_sums<Rows>(total, sums);
 }
 
 template <typename S>
@@ -80,7 +83,7 @@ void fused_of(const S* next, const S* current, std::int64_t stride, const S* v, 
     }
     store_wide(out + j, load_wide(out + j) + column);
   }
-  for (int r = 0; r < Rows; ++r) sums[r] = sum_wide(total[r]);
+  store_sums<Rows>(total, sums);
 }
 
 template <typename S>

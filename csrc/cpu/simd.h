@@ -158,11 +158,50 @@ inline void store_wide(S* p, typename WideOf<S>::Type v) {
 }
 
 // Pairwise, in float64.
-inline double sum_wide(Wide32 v) {
-  double s[8];
-  for (int k = 0; k < 8; ++k) s[k] = static_cast<double>(v[k]) + static_cast<double>(v[k + 8]);
-  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+inline Vec fold(Wide32 v) {
+  Vec32 half[2];
+  std::memcpy(half, &v, sizeof v);
+  return __builtin_convertvector(half[0], Vec) + __builtin_convertvector(half[1], Vec);
 }
-inline double sum_wide(Vec v) { return sum(v); }
+inline Vec fold(Vec v) { return v; }
+
+template <typename Wide>
+inline double sum_wide(Wide v) {
+  return sum(fold(v));
+}
+
+// The sums of eight vectors at once: transposed while they are added.
+template <typename Wide>
+inline Vec sums_of_eight(const Wide* v) {
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+  Vec pair[4], four[2];
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    const Vec x = fold(v[2 * k]), y = fold(v[2 * k + 1]);
+    pair[k] = __builtin_shufflevector(x, y, 0, 8, 2, 10, 4, 12, 6, 14) +
+              __builtin_shufflevector(x, y, 1, 9, 3, 11, 5, 13, 7, 15);
+  }
+#pragma GCC unroll 2
+  for (int k = 0; k < 2; ++k)
+    four[k] = __builtin_shufflevector(pair[2 * k], pair[2 * k + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
+              __builtin_shufflevector(pair[2 * k], pair[2 * k + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+  return __builtin_shufflevector(four[0], four[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(four[0], four[1], 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+  Vec out;
+  for (int k = 0; k < 8; ++k) out[k] = sum_wide(v[k]);
+  return out;
+#endif
+}
+
+// out_r = the sum of v_r, r < Rows
+template <int Rows, typename Wide>
+inline void store_sums(const Wide* v, double* out) {
+  if constexpr (Rows == 8) {
+    store(out, sums_of_eight(v));
+  } else {
+    for (int r = 0; r < Rows; ++r) out[r] = sum_wide(v[r]);
+  }
+}
 
 }  // namespace wbm::WBM_ISA

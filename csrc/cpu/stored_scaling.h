@@ -100,8 +100,13 @@ struct Part {
   }
 
   void read(double* potential, double epsilon) const {
-    for (std::int64_t k = 0; k < size(); ++k)
-      potential[index[k]] = epsilon * (base[k] + (side.hard ? std::log(u[k]) : log_u[k]));
+    std::vector<double> logs;
+    if (side.hard) {
+      logs.resize(u.size());
+      vector_kernels().logarithm(u.data(), logs.data(), size());
+    }
+    const std::vector<double>& log_scaling = side.hard ? logs : log_u;
+    for (std::int64_t k = 0; k < size(); ++k) potential[index[k]] = epsilon * (base[k] + log_scaling[k]);
   }
 };
 
