@@ -15,13 +15,13 @@ constexpr double kRough = 1e-2;     // residual above which a level is finished 
 }  // namespace
 
 template <typename T>
-bool anneal(const View<T>& view, int threads, double* f, double* g, std::int64_t budget, std::int64_t& passes) {
+bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t budget, std::int64_t& passes) {
   View<T> level = view;
   passes = 0;
   bool first = true;
   for (double epsilon = warmest(view); epsilon > 1.01 * view.epsilon; epsilon = std::max(0.5 * epsilon, view.epsilon)) {
     level.tune(epsilon);
-    const auto scaling = make_scaling<T, float>(level, threads);
+    const auto scaling = make_scaling<T, float>(level, team);
     if (!scaling) return false;
     if (first) {
       if (!scaling->absorb_cold()) return false;
@@ -37,7 +37,7 @@ bool anneal(const View<T>& view, int threads, double* f, double* g, std::int64_t
     }
     scaling->read(f, g);
     if (residual > kRough) {
-      const auto precise = make_scaling<T, double>(level, threads);
+      const auto precise = make_scaling<T, double>(level, team);
       if (!precise) return false;
       std::int64_t spent = 0;
       precise->absorb(f, g);
@@ -50,7 +50,7 @@ bool anneal(const View<T>& view, int threads, double* f, double* g, std::int64_t
   return true;
 }
 
-template bool anneal<float>(const View<float>&, int, double*, double*, std::int64_t, std::int64_t&);
-template bool anneal<double>(const View<double>&, int, double*, double*, std::int64_t, std::int64_t&);
+template bool anneal<float>(const View<float>&, Team&, double*, double*, std::int64_t, std::int64_t&);
+template bool anneal<double>(const View<double>&, Team&, double*, double*, std::int64_t, std::int64_t&);
 
 }  // namespace wbm

@@ -5,6 +5,7 @@
 #include "cpu/gradient.h"
 #include "cpu/parallel.h"
 #include "cpu/solver.h"
+#include "cpu/team.h"
 #include "cpu/view.h"
 
 namespace wbm::cpu {
@@ -21,18 +22,30 @@ void refuse(const View<T>& view, const Adjoint& adjoint, std::int64_t p) {
 }
 
 template <typename T>
+void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Team& team, int threads) {
+  View<T> view;
+  view.open(problem, p);
+  if (view.status & kRefused)
+    refuse(view, adjoint, p);
+  else if (adjoint.mode == Gradient::unrolled)
+    unrolled_gradient(view, adjoint, p, threads);
+  else
+    implicit_gradient(view, adjoint, p, team);
+}
+
+template <typename T>
 void gradient_all(const Problem& problem, const Adjoint& adjoint) {
   const Threads threads(problem.batch, problem.n, problem.m, adjoint.threads);
+  if (threads.within > 1 && adjoint.mode != Gradient::unrolled) {
+    Team::run(threads.within, [&](Team& team) {
+      for (std::int64_t p = 0; p < problem.batch; ++p) gradient<T>(problem, adjoint, p, team, 1);
+    });
+    return;
+  }
 #pragma omp parallel for num_threads(threads.across) if (threads.across > 1) schedule(dynamic)
   for (std::int64_t p = 0; p < problem.batch; ++p) {
-    View<T> view;
-    view.open(problem, p);
-    if (view.status & kRefused)
-      refuse(view, adjoint, p);
-    else if (adjoint.mode == Gradient::unrolled)
-      unrolled_gradient(view, adjoint, p, threads.within);
-    else
-      implicit_gradient(view, adjoint, p, threads.within);
+    Team alone;
+    gradient<T>(problem, adjoint, p, alone, threads.within);
   }
 }
 

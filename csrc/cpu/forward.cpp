@@ -9,6 +9,7 @@
 #include "cpu/parallel.h"
 #include "cpu/report.h"
 #include "cpu/solver.h"
+#include "cpu/team.h"
 #include "cpu/view.h"
 
 namespace wbm::cpu {
@@ -55,7 +56,7 @@ void settle_faint(const View<T>& view, double faint, double* f, double* g) {
 }
 
 template <typename T>
-void solve_one(const Problem& problem, const Options& options, const Solution& out, std::int64_t p, int threads) {
+void solve_one(const Problem& problem, const Options& options, const Solution& out, std::int64_t p, Team& team) {
   View<T> view;
   view.open(problem, p);
   view.interrupt = options.interrupt;
@@ -66,12 +67,12 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
     refuse(view, out, p, status);
     return;
   }
-  Iteration<T> iteration(view, options, threads, f, g);
+  Iteration<T> iteration(view, options, team, f, g);
   double* history = out.history ? out.history + p * (options.max_iter + 1) * (problem.n + problem.m) : nullptr;
   using End = typename Iteration<T>::End;
   const bool marginal = options.criterion == Criterion::marginal;
   End end = iteration.run(options.tol, history);
-  report(view, threads, f, g, out, p);
+  iteration.report(out, p);
   // The loop's own residual leaves out the rounding of the columns: what counts is that of the plan delivered.
   double target = options.tol;
   for (int round = 0; marginal && end == End::met && out.residual[p] > options.tol; ++round) {
@@ -82,7 +83,7 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
     iteration.refine();
     target *= 0.5;
     end = iteration.run(target, history);
-    report(view, threads, f, g, out, p);
+    iteration.report(out, p);
   }
   if (!history && options.tol > 0.0) settle_faint(view, 1e-30 * out.mass[p], f, g);
   set_gauge(view, f, g);
@@ -98,9 +99,18 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
 template <typename T>
 void solve_all(const Problem& problem, const Options& options, const Solution& solution) {
   const Threads threads(problem.batch, problem.n, problem.m, options.threads);
+  if (threads.within > 1) {
+    Team::run(threads.within, [&](Team& team) {
+      for (std::int64_t p = 0; p < problem.batch; ++p)
+        if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, team);
+    });
+    return;
+  }
 #pragma omp parallel for num_threads(threads.across) if (threads.across > 1) schedule(dynamic)
-  for (std::int64_t p = 0; p < problem.batch; ++p)
-    if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, threads.within);
+  for (std::int64_t p = 0; p < problem.batch; ++p) {
+    Team alone;
+    if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, alone);
+  }
 }
 
 template <typename T>

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "cpu/team.h"
 #include "cpu/view.h"
 
 namespace wbm {
@@ -78,7 +79,7 @@ void write_mass_gradients(const View<T>& view, std::vector<double>& d_a, std::ve
 
 // Gradients of problem p into the adjoint's outputs; `view` is open and was not refused.
 template <typename T>
-void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads);
+void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team);
 template <typename T>
 void unrolled_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads);
 

@@ -10,12 +10,13 @@
 // potential f - eps log a in the place of f, and a further -eps (r/a - sum b).
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <vector>
 
 #include "cpu/gradient.h"
+#include "cpu/kernels.h"
 #include "cpu/linear_system.h"
-#include "cpu/report.h"
+#include "cpu/stored_matrix.h"
+#include "cpu/team.h"
 
 namespace wbm {
 namespace {
@@ -71,9 +72,9 @@ double vanished_mass_gradient(const Side& side, const Side& other, const Upstrea
 template <typename T>
 class ImplicitGradient {
  public:
-  ImplicitGradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads)
-      : view_(view), n_(view.n), m_(view.m), threads_(threads), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
-        up_(read_upstream(view.rows, view.columns, adjoint, p)), plan_(new double[n_ * m_]), r_(n_), c_(m_, 0.0),
+  ImplicitGradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team)
+      : view_(view), n_(view.n), m_(view.m), team_(team), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
+        up_(read_upstream(view.rows, view.columns, adjoint, p)), plan_(n_, m_, team), r_(n_), c_(m_, 0.0),
         x_(n_), y_(m_), da_(n_), db_(m_) {}
 
   void run(const Adjoint& adjoint, std::int64_t p) {
@@ -95,41 +96,30 @@ class ImplicitGradient {
   }
 
  private:
-  double log_plan(std::int64_t i, std::int64_t j, T cost) const {
-    return (f_[i] + g_[j] - static_cast<double>(cost)) * view_.inverse_epsilon;
-  }
-
-  // P, r = P1, c = P'1 and the entropy sums (P.E)1, (P.E)'1. Entries that flushed to zero count as zero.
+  // P, r = P1, c = P'1 and the entropy sums (P.E)1, (P.E)'1. Entries that flushed to zero count as zero. Chunks of rows
+  // have their own column sums, added in order: the result does not depend on the number of threads.
   void fill_plan(std::vector<double>& row_entropy, std::vector<double>& column_entropy) {
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
-    {
-#pragma omp for schedule(static)
-      for (std::int64_t i = 0; i < n_; ++i) {
-        double* p = plan_.get() + i * m_;
-        plan_row(view_, i, f_, g_, p, 0, m_);
-        const T* cost = view_.row(i);
-        double r = 0.0, e = 0.0;
-        for (std::int64_t j = 0; j < m_; ++j) {
-          r += p[j];
-          if (p[j] > 0.0) e += p[j] * log_plan(i, j, cost[j]);
-        }
-        r_[i] = r;
-        row_entropy[i] = e;
-      }
-#pragma omp for schedule(static)
-      for (std::int64_t begin = 0; begin < m_; begin += 64) {
-        const std::int64_t end = std::min<std::int64_t>(begin + 64, m_);
-        for (std::int64_t i = 0; i < n_; ++i) {
-          const double* p = plan_.get() + i * m_;
-          const T* cost = view_.row(i);
-          for (std::int64_t j = begin; j < end; ++j) {
-            if (!(p[j] > 0.0)) continue;
-            c_[j] += p[j];
-            column_entropy[j] += p[j] * log_plan(i, j, cost[j]);
+    constexpr std::int64_t kChunk = 128;
+    const std::int64_t chunks = (n_ + kChunk - 1) / kChunk;
+    std::vector<double> columns(chunks * m_, 0.0), entropies(chunks * m_, 0.0);
+    team_.split_if(plan_.parallel(), chunks, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t chunk = first; chunk < last; ++chunk)
+        for (std::int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, n_); ++i) {
+          double* p = plan_.row(i);
+          std::fill(p + m_, p + plan_.padded(), 0.0);
+          if (!view_.rows.active[i]) {  // a row that can carry nothing has no plan
+            std::fill(p, p + m_, 0.0);
+            continue;
           }
+          row_kernels<T>().plan_sums(view_.row(i), view_.mask_row(i), f_[i], g_, view_.inverse_epsilon, m_, p,
+                                     &columns[chunk * m_], &entropies[chunk * m_], &r_[i], &row_entropy[i]);
         }
+    });
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
+      for (std::int64_t j = 0; j < m_; ++j) {
+        c_[j] += columns[chunk * m_ + j];
+        column_entropy[j] += entropies[chunk * m_ + j];
       }
-    }
   }
 
   // A row with mass whose plan underflows does not couple back, but its potential still depends on the others:
@@ -178,10 +168,17 @@ class ImplicitGradient {
     return rows > 0.0 || columns > 0.0;
   }
 
+  // The side with fewer entries is the one that is kept.
   double solve(const std::vector<double>& h1, const std::vector<double>& h2) {
     const auto k = [&](const Side& side) { return side.hard ? 1.0 : 1.0 + view_.epsilon / side.kappa; };
-    const LinearSystem system{n_, m_, plan_.get(), r_, c_, k(view_.rows), k(view_.columns), view_.both_hard(), threads_};
-    return system.solve(h1, h2, x_, y_);
+    const double k1 = k(view_.rows), k2 = k(view_.columns);
+    if (m_ <= n_) return solve_plan_system(plan_, r_, c_, k1, k2, view_.both_hard(), h1, h2, x_, y_);
+    StoredMatrix<double> transposed(m_, n_, team_);
+    for (std::int64_t j = 0; j < m_; ++j) std::fill(transposed.row(j) + n_, transposed.row(j) + transposed.padded(), 0.0);
+    for (std::int64_t begin = 0; begin < m_; begin += 8)
+      for (std::int64_t i = 0; i < n_; ++i)
+        for (std::int64_t j = begin; j < std::min(begin + 8, m_); ++j) transposed.row(j)[i] = plan_.row(i)[j];
+    return solve_plan_system(transposed, c_, r_, k2, k1, view_.both_hard(), h2, h1, y_, x_);
   }
 
   void mass_gradients() {
@@ -203,17 +200,15 @@ class ImplicitGradient {
 
   void cost_gradient(T* out, bool frozen) const {
     const double constant = up_.sharp + up_.regularized;
-#pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
-    for (std::int64_t i = 0; i < n_; ++i) {
-      const double* p = plan_.get() + i * m_;
-      const T* cost = view_.row(i);
-      for (std::int64_t j = 0; j < m_; ++j) {
-        double d = 0.0;
-        if (p[j] > 0.0)
-          d = p[j] * (frozen ? constant : constant + up_.sharp * log_plan(i, j, cost[j]) + x_[i] + y_[j]);
-        out[i * m_ + j] = static_cast<T>(d);
+    const std::vector<double> none(frozen ? m_ : 0, 0.0);
+    team_.split_if(plan_.parallel(), n_, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const double f = view_.rows.active[i] ? f_[i] : 0.0;
+        row_kernels<T>().plan_gradient(view_.row(i), plan_.row(i), f, g_, view_.inverse_epsilon,
+                                       frozen ? constant : constant + x_[i], frozen ? 0.0 : up_.sharp,
+                                       frozen ? none.data() : y_.data(), out + i * m_, m_);
       }
-    }
+    });
     if (frozen) return;
     for (const Extra& e : extra_) out[e.i * m_ + e.j] += static_cast<T>(e.flow);
   }
@@ -227,10 +222,10 @@ class ImplicitGradient {
 
   const View<T>& view_;
   const std::int64_t n_, m_;
-  const int threads_;
+  Team& team_;
   const double *f_, *g_;
   Upstream up_;
-  std::unique_ptr<double[]> plan_;
+  StoredMatrix<double> plan_;
   std::vector<double> r_, c_, x_, y_, da_, db_;
   std::vector<Extra> extra_;  // what the potentials of empty rows and columns add to dL/dD
 };
@@ -238,11 +233,11 @@ class ImplicitGradient {
 }  // namespace
 
 template <typename T>
-void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads) {
-  ImplicitGradient<T>(view, adjoint, p, threads).run(adjoint, p);
+void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team) {
+  ImplicitGradient<T>(view, adjoint, p, team).run(adjoint, p);
 }
 
-template void implicit_gradient<float>(const View<float>&, const Adjoint&, std::int64_t, int);
-template void implicit_gradient<double>(const View<double>&, const Adjoint&, std::int64_t, int);
+template void implicit_gradient<float>(const View<float>&, const Adjoint&, std::int64_t, Team&);
+template void implicit_gradient<double>(const View<double>&, const Adjoint&, std::int64_t, Team&);
 
 }  // namespace wbm

@@ -11,7 +11,9 @@
 #include "cpu/anneal.h"
 #include "cpu/interrupt.h"
 #include "cpu/kernels.h"
+#include "cpu/report.h"
 #include "cpu/scaling.h"
+#include "cpu/team.h"
 #include "cpu/view.h"
 
 namespace wbm::cpu {
@@ -21,8 +23,8 @@ constexpr std::int64_t kColumnBlock = 512;  // doubles of running maxima and sum
 template <typename T>
 class Iteration {
  public:
-  Iteration(View<T>& view, const Options& options, int threads, double* f, double* g)
-      : view_(view), options_(options), kernels_(row_kernels<T>()), threads_(threads), f_(f), g_(g),
+  Iteration(View<T>& view, const Options& options, Team& team, double* f, double* g)
+      : view_(view), options_(options), kernels_(row_kernels<T>()), team_(team), f_(f), g_(g),
         row_max_(view.n), row_sum_(view.n), column_max_(view.m), column_sum_(view.m) {
     std::fill(f_, f_ + view_.n, 0.0);
   }
@@ -35,6 +37,16 @@ class Iteration {
     const End end = iterate(target, history);
     if (scaled_) scaling_->read(f_, g_);
     return end;
+  }
+
+  // The costs and the residual of (f, g): from the stored kernel where its plan is as good as theirs, else from D.
+  void report(const Solution& out, std::int64_t p) const {
+    PlanSums sums;
+    double error = 0.0;
+    const bool stored = scaled_ && done_ > 0 && scaling_->sums(sums, error);
+    if (stored) wbm::report(view_, sums, f_, g_, out, p);
+    const double margin = options_.tol > 0.0 ? options_.tol - out.residual[p] : 1e-6;
+    if (!stored || !(error <= margin)) wbm::report(view_, sum_plan(view_, team_, f_, g_), f_, g_, out, p);
   }
 
   // From now on sums are float64: the potentials delivered missed a target that the float32 sums had met.
@@ -60,7 +72,7 @@ class Iteration {
       if (done_ >= options_.max_iter || raised(options_.interrupt)) return End::limit;
       double residual = kInf;
       if (scaled_) {
-        const Scaling::Outcome outcome = scaling_->iterate(test ? target : -1.0, translates, residual);
+        const Scaling::Outcome outcome = scaling_->iterate(test ? stored_target(target) : -1.0, translates, residual);
         if (outcome == Scaling::Outcome::met) return End::met;
         if (!precise_ && (std::isnan(residual) || (test && stagnates(residual)))) {
           if (done_ > 0) scaling_->read(f_, g_);
@@ -102,6 +114,9 @@ class Iteration {
     }
   }
 
+  // Float32 sums stop a little lower, so that their report is good enough and D need not be read again.
+  double stored_target(double target) const { return !precise_ && target > 4e-7 ? target - 2e-7 : target; }
+
   // min_i log(r*_i / a_i) = -dual / kappa
   static double log_share(const Side& side, const double* potential) {
     double least = 0.0;
@@ -115,7 +130,7 @@ class Iteration {
   bool has_scaling() {
     if (scaling_) return true;
     const bool single = std::is_same_v<T, float> && !precise_ && (options_.tol == 0.0 || options_.tol >= 2e-7);
-    scaling_ = single ? make_scaling<T, float>(view_, threads_) : make_scaling<T, double>(view_, threads_);
+    scaling_ = single ? make_scaling<T, float>(view_, team_) : make_scaling<T, double>(view_, team_);
     return scaling_ != nullptr;
   }
 
@@ -144,7 +159,7 @@ class Iteration {
     best_ = kInf;
     std::int64_t spent = 0;
     if (!options_.init_g && view_.epsilon < 0.8 * warmest(view_)) {
-      const bool annealed = anneal(view_, threads_, f_, g_, options_.max_iter - done_, spent);
+      const bool annealed = anneal(view_, team_, f_, g_, options_.max_iter - done_, spent);
       done_ += std::min(spent, options_.max_iter - done_);
       if (!annealed) restore(plain_f, plain_g);
     }
@@ -214,35 +229,37 @@ class Iteration {
   }
 
   void row_log_sums() {
-#pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
-    for (std::int64_t i = 0; i < view_.n; ++i) {
-      if (!view_.rows.active[i]) continue;
-      const LogSum s = kernels_.log_sum(view_.row(i), view_.mask_row(i), g_, view_.inverse_epsilon, view_.m);
-      row_max_[i] = s.max;
-      row_sum_[i] = s.sum;
-    }
+    team_.split(view_.n, [this](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        if (!view_.rows.active[i]) continue;
+        const LogSum s = kernels_.log_sum(view_.row(i), view_.mask_row(i), g_, view_.inverse_epsilon, view_.m);
+        row_max_[i] = s.max;
+        row_sum_[i] = s.sum;
+      }
+    });
   }
 
   // g_j = s2 log b_j - lambda2 log sum_i exp((f_i - D_ij) / eps): the maxima first, then the sums, by column blocks.
   void update_columns() {
-    const std::int64_t blocks = (view_.m + kColumnBlock - 1) / kColumnBlock;
-    const std::int64_t width = threads_ > 1 && blocks < threads_
-                                   ? (view_.m / threads_ + 8) / 8 * 8  // too narrow a matrix: one block a thread
-                                   : kColumnBlock;
-#pragma omp parallel for num_threads(threads_) if (threads_ > 1) schedule(static)
-    for (std::int64_t begin = 0; begin < view_.m; begin += width) {
-      const std::int64_t end = std::min(begin + width, view_.m);
-      for (std::int64_t j = begin; j < end; ++j) column_max_[j] = -kInf, column_sum_[j] = 0.0;
-      for (std::int64_t i = 0; i < view_.n; ++i)
-        if (view_.rows.active[i])
-          kernels_.column_max(view_.row(i), view_.mask_row(i), f_[i], column_max_.data(), begin, end);
-      for (std::int64_t i = 0; i < view_.n; ++i)
-        if (view_.rows.active[i])
-          kernels_.column_sum(view_.row(i), view_.mask_row(i), f_[i], column_max_.data(), column_sum_.data(),
-                              view_.inverse_epsilon, begin, end);
-      for (std::int64_t j = begin; j < end; ++j)
-        g_[j] = view_.columns.update(j, column_max_[j], column_sum_[j], view_.epsilon);
-    }
+    const std::int64_t blocks = (view_.m + kColumnBlock - 1) / kColumnBlock, threads = team_.size();
+    const std::int64_t width = blocks < threads ? (view_.m / threads + 8) / 8 * 8 : kColumnBlock;
+    team_.split((view_.m + width - 1) / width, [this, width](std::int64_t first, std::int64_t last) {
+      for (std::int64_t block = first; block < last; ++block)
+        update_columns(block * width, std::min((block + 1) * width, view_.m));
+    });
+  }
+
+  void update_columns(std::int64_t begin, std::int64_t end) {
+    for (std::int64_t j = begin; j < end; ++j) column_max_[j] = -kInf, column_sum_[j] = 0.0;
+    for (std::int64_t i = 0; i < view_.n; ++i)
+      if (view_.rows.active[i])
+        kernels_.column_max(view_.row(i), view_.mask_row(i), f_[i], column_max_.data(), begin, end);
+    for (std::int64_t i = 0; i < view_.n; ++i)
+      if (view_.rows.active[i])
+        kernels_.column_sum(view_.row(i), view_.mask_row(i), f_[i], column_max_.data(), column_sum_.data(),
+                            view_.inverse_epsilon, begin, end);
+    for (std::int64_t j = begin; j < end; ++j)
+      g_[j] = view_.columns.update(j, column_max_[j], column_sum_[j], view_.epsilon);
   }
 
   // Residual of (f, g) as they stand, from the row log sums over g. After a g update the columns are exact, but for
@@ -311,7 +328,7 @@ class Iteration {
   View<T>& view_;
   const Options& options_;
   const RowKernels<T>& kernels_;
-  const int threads_;
+  Team& team_;
   double *f_, *g_;
   std::vector<double> old_f_, old_g_, row_max_, row_sum_, column_max_, column_sum_;
   double translation_error_ = 0.0, best_ = kInf;

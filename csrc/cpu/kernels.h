@@ -37,6 +37,15 @@ struct RowKernels {
   void (*add_plan)(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon,
                    std::int64_t m, double* column, double* sum, double* value);
 
+  // p_j = exp(e_j), e_j = (f + g_j - D_j) / eps; sum += sum_j p_j, entropy += sum_j p_j e_j, column_j += p_j,
+  // column_entropy_j += p_j e_j, with p_j e_j = 0 where p_j = 0
+  void (*plan_sums)(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon,
+                    std::int64_t m, double* p, double* column, double* column_entropy, double* sum, double* entropy);
+
+  // out_j = p_j (constant + sharp e_j + y_j), 0 where p_j = 0
+  void (*plan_gradient)(const T* cost, const double* p, double f, const double* g, double inverse_epsilon, double constant,
+                        double sharp, const double* y, T* out, std::int64_t m);
+
   // p_j = exp((f + g_j - D_j) / eps) for j in [begin, end)
   void (*plan)(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon, double* p,
                std::int64_t begin, std::int64_t end);
@@ -62,6 +71,8 @@ struct ScalingKernels {
   // dots of the block `next` and accumulate of the block `current` in one loop, rows = block_rows for both
   void (*fused)(const S* next, const S* current, std::int64_t stride, int rows, const S* v, const S* u, S* out,
                 std::int64_t padded, double* sums);
+  // out_j = sum_c partial[c * padded + j] for j < n
+  void (*reduce)(const S* partial, std::int64_t chunks, std::int64_t padded, double* out, std::int64_t n);
 };
 
 template <typename T, typename S>
@@ -69,6 +80,9 @@ struct BuildKernel {
   // k_j = exp(row + column_j - D_j / eps), 0 where masked and in the padding
   void (*build)(const T* cost, const std::uint8_t* mask, double row, const double* column, double inverse_epsilon, S* k,
                 std::int64_t m, std::int64_t padded);
+  // with p_j = u k_j v_j: sum += sum_j p_j, value += sum_j p_j D_j, column_j += p_j
+  void (*add_plan)(const T* cost, const S* k, double u, const double* v, std::int64_t m, double* column, double* sum,
+                   double* value);
 };
 
 // Loops over the n entries of one side.
@@ -98,13 +112,25 @@ struct ScalingTable {
 
 // --- a factor of an M-matrix (kernels_factor.cpp) -----------------------------------------------------------------------
 // Upper triangles, float32, row stride `stride` (a multiple of 32, at least `size`, itself a multiple of 32).
+inline constexpr std::int64_t kFactorPanel = 64;  // columns eliminated before the rest of the matrix is updated
+
 struct FactorKernels {
-  // m_jl += sum_i b_ij b_il for l >= j (tiles on the diagonal whole), b is rows x size
-  void (*add_gram)(const float* b, std::int64_t b_stride, std::int64_t rows, float* m, std::int64_t stride,
-                   std::int64_t size);
-  // In place: m holds minus the off-diagonal entries (>= 0), excess the row sums (>= 0); afterwards L above the diagonal
-  // and the pivots. panel: 64 x stride of scratch.
-  void (*factor)(float* m, std::int64_t stride, std::int64_t size, double* excess, double* pivot, float* panel);
+  // Columns of a tile: ranges of columns below begin and end at multiples of it.
+  std::int64_t tile_columns;
+  // b_j = u k_j v_j for j < m, 0 for m <= j < size
+  void (*scaled_row)(const double* k, double u, const double* v, float* b, std::int64_t m, std::int64_t size);
+  // m_jl = sum_i b_ij b_il for l >= j (tiles on the diagonal whole), begin <= l < end
+  void (*gram)(const float* b, std::int64_t b_stride, std::int64_t rows, float* m, std::int64_t stride, std::int64_t begin,
+               std::int64_t end);
+  // m holds minus the off-diagonal entries (>= 0), excess the row sums (>= 0). Eliminates columns [start, stop) from their own
+  // rows, l and the pivots (inf where nothing is left); panel: kFactorPanel x stride.
+  void (*eliminate)(float* m, std::int64_t stride, std::int64_t size, std::int64_t start, std::int64_t stop, double* excess,
+                    double* pivot, float* panel);
+  // Subtracts what they carry from columns [begin, end) of the rows after them.
+  void (*update)(float* m, std::int64_t stride, std::int64_t start, std::int64_t stop, const float* panel, std::int64_t begin,
+                 std::int64_t end);
+  // Stores l above the diagonal of m.
+  void (*keep)(float* m, std::int64_t stride, std::int64_t size, std::int64_t start, std::int64_t stop, const float* panel);
   // x = (L D L')^-1 b
   void (*solve)(const float* m, std::int64_t stride, std::int64_t size, const double* pivot, const double* b, double* x);
 };

@@ -11,7 +11,6 @@ namespace wbm::WBM_ISA {
 namespace {
 
 constexpr std::int64_t kWide = 16;   // float32 lanes
-constexpr std::int64_t kPanel = 64;  // columns eliminated before the rest of the matrix is updated
 #ifdef __AVX512F__
 constexpr int kTileRows = 8, kTileWides = 2;
 #else
@@ -38,18 +37,30 @@ inline void tile(const float* a, const float* b, std::int64_t stride, std::int64
     for (int w = 0; w < kTileWides; ++w) store_wide(c + r * c_stride + w * kWide, sum[r][w]);
 }
 
-// c_rq += sum_k a_kr b_kq for first <= r, q >= the tile of r: the upper triangle, whole tiles on the diagonal.
+// c_rq += sum_k a_kr b_kq for first <= r <= q + kTileColumns, begin <= q < end: a part of the upper triangle, whole tiles
+// on the diagonal.
 void add_upper(const float* a, const float* b, std::int64_t stride, std::int64_t depth, float* c, std::int64_t c_stride,
-               std::int64_t first, std::int64_t size) {
-  for (std::int64_t q = first / kTileColumns * kTileColumns; q < size; q += kTileColumns)
-    for (std::int64_t r = first; r < q + kTileColumns && r < size; r += kTileRows)
+               std::int64_t first, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t q = begin / kTileColumns * kTileColumns; q < end; q += kTileColumns)
+    for (std::int64_t r = first; r < q + kTileColumns; r += kTileRows)
       tile(a + r, b + q, stride, depth, c + r * c_stride + q, c_stride);
 }
 
-void add_gram(const float* b, std::int64_t b_stride, std::int64_t rows, float* m, std::int64_t stride, std::int64_t size) {
+void scaled_row(const double* k, double u, const double* v, float* b, std::int64_t m, std::int64_t size) {
+  std::int64_t j = 0;
+  for (; j + kLanes <= m; j += kLanes) store(b + j, load(k + j) * load(v + j) * u);
+  for (; j < m; ++j) b[j] = static_cast<float>(k[j] * v[j] * u);
+  for (; j < size; ++j) b[j] = 0.0f;
+}
+
+void gram(const float* b, std::int64_t b_stride, std::int64_t rows, float* m, std::int64_t stride, std::int64_t begin,
+          std::int64_t end) {
   constexpr std::int64_t kDepth = 192;  // rows of b that stay in the cache
+  for (std::int64_t r = 0; r < end; ++r)
+    for (std::int64_t tile = r / kTileColumns * kTileColumns, q = begin > tile ? begin : tile; q < end; q += kWide)
+      store_wide(m + r * stride + q, Wide32{});
   for (std::int64_t k = 0; k < rows; k += kDepth)
-    add_upper(b + k * b_stride, b + k * b_stride, b_stride, rows - k < kDepth ? rows - k : kDepth, m, stride, 0, size);
+    add_upper(b + k * b_stride, b + k * b_stride, b_stride, rows - k < kDepth ? rows - k : kDepth, m, stride, 0, begin, end);
 }
 
 // sum of row[from .. size)
@@ -62,32 +73,44 @@ double sum_from(const float* row, std::int64_t from, std::int64_t size) {
   return s + sum_wide(wide);
 }
 
-void factor(float* m, std::int64_t stride, std::int64_t size, double* excess, double* pivot, float* panel) {
-  for (std::int64_t start = 0; start < size; start += kPanel) {
-    const std::int64_t stop = start + kPanel < size ? start + kPanel : size;
-    for (std::int64_t c = start; c < stop; ++c) {
-      const float* row = m + c * stride;
-      float* l = panel + (c - start) * stride;
-      double d = sum_from(row, c + 1, size) + excess[c];
-      if (!(d > 1e-37)) d = 1e-37;
-      pivot[c] = d;
-      const float inverse = 1.0 / d < 1e37 ? static_cast<float>(1.0 / d) : 1e37f;
-      for (std::int64_t q = c / kWide * kWide; q < size; q += kWide) store_wide(l + q, load_wide(row + q) * inverse);
-      if (excess[c] > 0.0)
-        for (std::int64_t q = c + 1; q < size; ++q) excess[q] += excess[c] * l[q];
-      for (std::int64_t r = c + 1; r < stop; ++r) {
-        const float x = row[r];
-        if (x == 0.0f) continue;
-        float* other = m + r * stride;
-        for (std::int64_t q = r / kWide * kWide; q < size; q += kWide)
-          store_wide(other + q, load_wide(other + q) + load_wide(l + q) * x);
-      }
+// Columns start .. stop - 1 are eliminated from the rows of the panel; l_cq of all q > c goes to `panel`.
+void eliminate(float* m, std::int64_t stride, std::int64_t size, std::int64_t start, std::int64_t stop, double* excess,
+               double* pivot, float* panel) {
+  for (std::int64_t c = start; c < stop; ++c) {
+    const float* row = m + c * stride;
+    float* l = panel + (c - start) * stride;
+    const double coupling = sum_from(row, c + 1, size);
+    double d = coupling + excess[c];
+    if (!(d > 1e-30)) {  // nothing left to eliminate it by: its row of L is 0, its answer 0
+      for (std::int64_t q = c / kWide * kWide; q < size; q += kWide) store_wide(l + q, Wide32{});
+      pivot[c] = kInfinity;
+      continue;
     }
-    if (stop < size)
-      add_upper(m + start * stride, panel, stride, stop - start, m, stride, stop, size);
-    for (std::int64_t c = start; c < stop; ++c)
-      for (std::int64_t q = c + 1; q < size; ++q) m[c * stride + q] = panel[(c - start) * stride + q];
+    pivot[c] = d;
+    const float inverse = static_cast<float>(1.0 / d);
+    for (std::int64_t q = c / kWide * kWide; q < size; q += kWide) store_wide(l + q, load_wide(row + q) * inverse);
+    if (excess[c] > 0.0)
+      for (std::int64_t q = c + 1; q < size; ++q) excess[q] += excess[c] * l[q];
+    for (std::int64_t r = c + 1; r < stop; ++r) {
+      const float x = row[r];
+      if (x == 0.0f) continue;
+      float* other = m + r * stride;
+      for (std::int64_t q = r / kWide * kWide; q < size; q += kWide)
+        store_wide(other + q, load_wide(other + q) + load_wide(l + q) * x);
+    }
   }
+}
+
+// What the eliminated columns add to the rest, for columns begin <= q < end of it.
+void update(float* m, std::int64_t stride, std::int64_t start, std::int64_t stop, const float* panel, std::int64_t begin,
+            std::int64_t end) {
+  add_upper(m + start * stride, panel, stride, stop - start, m, stride, stop, begin, end);
+}
+
+// L takes the place of the eliminated rows.
+void keep(float* m, std::int64_t stride, std::int64_t size, std::int64_t start, std::int64_t stop, const float* panel) {
+  for (std::int64_t c = start; c < stop; ++c)
+    for (std::int64_t q = c + 1; q < size; ++q) m[c * stride + q] = panel[(c - start) * stride + q];
 }
 
 // L' y = b by columns, then L x = y / pivot by rows; L has ones on the diagonal and -l above it.
@@ -114,6 +137,6 @@ void solve(const float* m, std::int64_t stride, std::int64_t size, const double*
 }  // namespace
 
 extern const FactorKernels factor_kernels;
-const FactorKernels factor_kernels = {add_gram, factor, solve};
+const FactorKernels factor_kernels = {kTileColumns, scaled_row, gram, eliminate, update, keep, solve};
 
 }  // namespace wbm::WBM_ISA

@@ -113,6 +113,58 @@ void add_plan(const T* cost, const std::uint8_t* mask, double f, const double* g
   *value += sum(spent);
 }
 
+// The lanes [j, j + count) of a row of D, of a vector, and back; what is missing is `fill`.
+template <typename T>
+inline Vec load_some(const T* x, std::int64_t count, double fill) {
+  if (count == kLanes) return load(x);
+  Vec v = splat(fill);
+  for (std::int64_t k = 0; k < count; ++k) v[k] = static_cast<double>(x[k]);
+  return v;
+}
+
+template <typename T>
+inline void store_some(T* out, Vec v, std::int64_t count) {
+  if (count == kLanes) return store(out, v);
+  for (std::int64_t k = 0; k < count; ++k) out[k] = static_cast<T>(v[k]);
+}
+
+template <typename T>
+void plan_sums(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon, std::int64_t m,
+               double* p, double* column, double* column_entropy, double* sum_, double* entropy) {
+  Vec total = splat(0.0), weighted = splat(0.0);
+  for (std::int64_t j = 0; j < m; j += kLanes) {
+    const std::int64_t count = m - j < kLanes ? m - j : kLanes;
+    Vec e = (load_some(g + j, count, -kInfinity) - load_some(cost + j, count, 0.0) + f) * inverse_epsilon;
+    if (mask) {
+      if (count == kLanes)
+        e = load_mask(mask + j) ? e : splat(-kInfinity);
+      else
+        for (std::int64_t k = 0; k < count; ++k) e[k] = mask[j + k] ? e[k] : -kInfinity;
+    }
+    const Vec x = exp(e);
+    const Vec xe = x > splat(0.0) ? x * e : splat(0.0);
+    total += x;
+    weighted += xe;
+    store_some(p + j, x, count);
+    store_some(column + j, load_some(column + j, count, 0.0) + x, count);
+    store_some(column_entropy + j, load_some(column_entropy + j, count, 0.0) + xe, count);
+  }
+  *sum_ += sum(total);
+  *entropy += sum(weighted);
+}
+
+template <typename T>
+void plan_gradient(const T* cost, const double* p, double f, const double* g, double inverse_epsilon, double constant,
+                   double sharp, const double* y, T* out, std::int64_t m) {
+  for (std::int64_t j = 0; j < m; j += kLanes) {
+    const std::int64_t count = m - j < kLanes ? m - j : kLanes;
+    const Vec x = load_some(p + j, count, 0.0);
+    const Vec e = (load_some(g + j, count, 0.0) - load_some(cost + j, count, 0.0) + f) * inverse_epsilon;
+    const Vec d = x * (e * sharp + load_some(y + j, count, 0.0) + constant);
+    store_some(out + j, x > splat(0.0) ? d : splat(0.0), count);
+  }
+}
+
 template <typename T>
 void plan(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon, double* p,
           std::int64_t begin, std::int64_t end) {
@@ -129,7 +181,10 @@ void plan(const T* cost, const std::uint8_t* mask, double f, const double* g, do
 }  // namespace
 
 extern const LogKernels log_kernels;
-const LogKernels log_kernels = {{log_sum<float>, column_max<float>, column_sum<float>, scan<float>, row_max<float>, add_plan<float>, plan<float>},
-                                {log_sum<double>, column_max<double>, column_sum<double>, scan<double>, row_max<double>, add_plan<double>, plan<double>}};
+const LogKernels log_kernels = {
+    {log_sum<float>, column_max<float>, column_sum<float>, scan<float>, row_max<float>, add_plan<float>, plan_sums<float>,
+     plan_gradient<float>, plan<float>},
+    {log_sum<double>, column_max<double>, column_sum<double>, scan<double>, row_max<double>, add_plan<double>,
+     plan_sums<double>, plan_gradient<double>, plan<double>}};
 
 }  // namespace wbm::WBM_ISA

@@ -6,8 +6,11 @@ namespace wbm::WBM_ISA {
 namespace {
 
 // Rows a block: many spare horizontal sums and passes over K'u, few keep a block and its successor in the first-level
-// cache (32 KiB), from which the second use of a block is served.
-int block_rows(std::int64_t row_bytes) { return row_bytes <= 1280 ? 8 : row_bytes <= 2560 ? 4 : 2; }
+// cache (32 KiB), from which the second use of a block is served. Where two rows are too many for that, eight at a time come
+// from memory side by side.
+int block_rows(std::int64_t row_bytes) {
+  return row_bytes <= 1280 ? 8 : row_bytes <= 2560 ? 4 : row_bytes <= 6144 ? 2 : 8;
+}
 
 template <typename S, int Rows>
 void dots_of(const S* k, std::int64_t stride, const S* v, std::int64_t padded, double* sums) {
@@ -19,7 +22,7 @@ void dots_of(const S* k, std::int64_t stride, const S* v, std::int64_t padded, d
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) total[r] += load_wide(k + r * stride + j) * x;
   }
-  for (int r = 0; r < Rows; ++r) sums[r] = sum_wide(total[r]);
+  store_sums<Rows>(total, sums);
 }
 
 template <typename S>
@@ -80,7 +83,7 @@ void fused_of(const S* next, const S* current, std::int64_t stride, const S* v, 
     }
     store_wide(out + j, load_wide(out + j) + column);
   }
-  for (int r = 0; r < Rows; ++r) sums[r] = sum_wide(total[r]);
+  store_sums<Rows>(total, sums);
 }
 
 template <typename S>
@@ -93,6 +96,24 @@ void fused(const S* next, const S* current, std::int64_t stride, int rows, const
   }
 }
 
+template <typename S>
+void reduce(const S* partial, std::int64_t chunks, std::int64_t padded, double* out, std::int64_t n) {
+  std::int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) {
+    Vec total = load(partial + j);
+    for (std::int64_t c = 1; c < chunks; ++c) total += load(partial + c * padded + j);
+    store(out + j, total);
+  }
+  for (; j < n; ++j) {
+    double total = 0.0;
+    for (std::int64_t c = 0; c < chunks; ++c) total += static_cast<double>(partial[c * padded + j]);
+    out[j] = total;
+  }
+}
+
+inline Vec exp_as(Vec x, const double*) { return exp(x); }
+inline Vec32 exp_as(Vec x, const float*) { return exp_single(x); }
+
 template <typename T, typename S>
 void build(const T* cost, const std::uint8_t* mask, double row, const double* column, double inverse_epsilon, S* k,
            std::int64_t m, std::int64_t padded) {
@@ -100,13 +121,41 @@ void build(const T* cost, const std::uint8_t* mask, double row, const double* co
   for (std::int64_t j = 0; j < whole; j += kLanes) {
     Vec x = (load(column + j) + row) - load(cost + j) * inverse_epsilon;
     if (mask) x = load_mask(mask + j) ? x : splat(-kInfinity);
-    store(k + j, exp(x));
+    store(k + j, exp_as(x, k));
   }
   for (std::int64_t j = whole; j < m; ++j) {
     const double x = mask && !mask[j] ? -kInfinity : column[j] + row - static_cast<double>(cost[j]) * inverse_epsilon;
-    k[j] = static_cast<S>(exp(splat(x))[0]);
+    k[j] = static_cast<S>(exp_as(splat(x), k)[0]);
   }
   for (std::int64_t j = m; j < padded; ++j) k[j] = S(0);
+}
+
+// sum += sum_j p_j, value += sum_j p_j D_j, column_j += p_j for p_j = u K_j v_j: the plan without an exponential.
+template <typename T, typename S>
+void add_plan(const T* cost, const S* k, double u, const double* v, std::int64_t m, double* column, double* sum_,
+              double* value) {
+  Vec total = splat(0.0), spent = splat(0.0);
+  const auto lanes = [&](Vec p, Vec d) {
+    total += p;
+    spent += p > splat(0.0) ? p * d : splat(0.0);  // a forbidden pair has D = inf and p = 0
+  };
+  const std::int64_t whole = m / kLanes * kLanes;
+  for (std::int64_t j = 0; j < whole; j += kLanes) {
+    const Vec p = load(k + j) * load(v + j) * u;
+    lanes(p, load(cost + j));
+    store(column + j, load(column + j) + p);
+  }
+  if (whole < m) {
+    Vec p = splat(0.0), d = splat(0.0);
+    for (std::int64_t j = whole; j < m; ++j) {
+      d[j - whole] = static_cast<double>(cost[j]);
+      p[j - whole] = static_cast<double>(k[j]) * v[j] * u;
+      column[j] += p[j - whole];
+    }
+    lanes(p, d);
+  }
+  *sum_ += sum(total);
+  *value += sum(spent);
 }
 
 // Loops over one side's vectors; tails run through the same lanes.
@@ -185,12 +234,12 @@ void logarithm(const double* x, double* out, std::int64_t n) {
 }  // namespace
 
 extern const ScalingTable scaling_kernels;
-const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float>, fused<float>},
-                                      {block_rows, dots<double>, accumulate<double>, fused<double>},
-                                      {build<float, float>},
-                                      {build<float, double>},
-                                      {build<double, float>},
-                                      {build<double, double>},
+const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float>, fused<float>, reduce<float>},
+                                      {block_rows, dots<double>, accumulate<double>, fused<double>, reduce<double>},
+                                      {build<float, float>, add_plan<float, float>},
+                                      {build<float, double>, add_plan<float, double>},
+                                      {build<double, float>, add_plan<double, float>},
+                                      {build<double, double>, add_plan<double, double>},
                                       {divide, row_error, within, total, power, exp_linear, logarithm}};
 
 }  // namespace wbm::WBM_ISA

@@ -1,38 +1,22 @@
-// The linear system behind every implicit gradient:
-//
-//     [diag(k1 r)  P        ] [x]   [h1]
-//     [P'          diag(k2 c)] [y] = [h2],      r = P1, c = P'1 (the plan's own), k = 1 + eps / kappa.
-//
-// x is eliminated; y solves T y = h2 - P'(h1 / (k1 r)) with T = diag(k2 c) - P' diag(1/(k1 r)) P by conjugate
-// gradients preconditioned with diag(k2 c). One product with T reads P once. With both marginals hard T has the null
-// vector 1; the residual is kept orthogonal to it.
+// The linear system behind the implicit gradient, in the plan's own terms.
 #pragma once
 
-#include <cmath>
-#include <cstdint>
 #include <vector>
+
+#include "cpu/stored_matrix.h"
 
 namespace wbm {
 
-struct LinearSystem {
-  std::int64_t n, m;
-  const double* plan;              // n x m, contiguous
-  const std::vector<double>&r, &c; // row and column sums of the plan
-  double k1, k2;
-  bool singular;                   // both marginals hard
-  int threads;
-
-  // Returns the relative residual reached. Rows and columns without mass get x = 0, y = 0.
-  double solve(const std::vector<double>& h1, const std::vector<double>& h2, std::vector<double>& x,
-               std::vector<double>& y) const;
-
-  // out = P v
-  void rows_times(const std::vector<double>& v, std::vector<double>& out) const;
-
- private:
-  void schur_times(const std::vector<double>& v, std::vector<double>& out, std::vector<double>& scratch) const;
-  void columns_times(const std::vector<double>& v, std::vector<double>& out) const;
-  void project(std::vector<double>& residual, double total) const;
-};
+//     [ k1 diag(r)   P          ] [x]   [h1]
+//     [ P'           k2 diag(c) ] [y] = [h2],      r = P1, c = P'1, k = 1 + eps/kappa (1 where hard)
+//
+// solved for y by conjugate gradients on the Schur complement H = k2 diag(c) - P' diag(1/(k1 r)) P, an M-matrix:
+// preconditioned by its diagonal while that is cheap, else by a float32 factor of it. With both marginals hard H 1 = 0, and
+// any y + t 1 will do. Rows and columns whose sum is 0 are left out (x = y = 0 there).
+//
+// P is overwritten by nothing; returns the relative residual reached.
+double solve_plan_system(StoredMatrix<double>& plan, const std::vector<double>& r, const std::vector<double>& c, double k1,
+                         double k2, bool both_hard, const std::vector<double>& h1, const std::vector<double>& h2,
+                         std::vector<double>& x, std::vector<double>& y);
 
 }  // namespace wbm

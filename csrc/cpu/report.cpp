@@ -35,31 +35,30 @@ SideReport side_report(const Side& side, const double* potential, const std::vec
 }  // namespace
 
 template <typename T>
-void report(const View<T>& view, int threads, const double* f, const double* g, const Solution& out,
+PlanSums sum_plan(const View<T>& view, Team& team, const double* f, const double* g) {
+  constexpr std::int64_t kWorthwhile = 1 << 14;
+  const auto& kernels = row_kernels<T>();
+  return sum_plan(view.n, view.m, team, view.n * view.m >= kWorthwhile,
+                  [&](std::int64_t i, double* column, double* sum, double* value) {
+                    if (view.rows.active[i])  // a row that can carry nothing has no plan
+                      kernels.add_plan(view.row(i), view.mask_row(i), f[i], g, view.inverse_epsilon, view.m, column, sum,
+                                       value);
+                  });
+}
+
+template <typename T>
+void report(const View<T>& view, const PlanSums& sums, const double* f, const double* g, const Solution& out,
             std::int64_t p) {
-  const std::int64_t n = view.n, m = view.m;
-  // Chunks of rows with their own column sums, added in order: the result does not depend on the number of threads.
-  constexpr std::int64_t kChunk = 256;
-  const std::int64_t chunks = (n + kChunk - 1) / kChunk;
-  std::vector<double> row_sum(n, 0.0), row_cost(n, 0.0), partial(chunks * m, 0.0), column_sum(m, 0.0);
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
-    for (std::int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, n); ++i)
-      if (view.rows.active[i])  // a row that can carry nothing has no plan
-        row_kernels<T>().add_plan(view.row(i), view.mask_row(i), f[i], g, view.inverse_epsilon, m, &partial[chunk * m],
-                                  &row_sum[i], &row_cost[i]);
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
-    for (std::int64_t j = 0; j < m; ++j) column_sum[j] += partial[chunk * m + j];
-  double mass = 0.0, sharp = 0.0;
-  for (std::int64_t i = 0; i < n; ++i) mass += row_sum[i], sharp += row_cost[i];
+  double mass = 0.0;
+  for (const double r : sums.rows) mass += r;
 
   // <D,P> + eps sum P (log P - 1) = sum r f + sum c g - eps mass, since eps log P = f + g - D; the product reference
   // takes eps log(a b) off the potentials and adds eps sum(a) sum(b).
-  const SideReport rows = side_report(view.rows, f, row_sum), columns = side_report(view.columns, g, column_sum);
+  const SideReport rows = side_report(view.rows, f, sums.rows), columns = side_report(view.columns, g, sums.columns);
   double regularized = rows.dual + columns.dual - view.epsilon * mass + rows.divergence + columns.divergence;
   if (view.reference == Reference::product) regularized += view.epsilon * view.rows.total * view.columns.total;
   const double scale = std::fmax(mass, 0.5 * (view.rows.total + view.columns.total));
-  out.sharp[p] = sharp;
+  out.sharp[p] = sums.sharp;
   out.regularized[p] = regularized;
   out.mass[p] = mass;
   out.residual[p] = scale > 0.0 ? (rows.error + columns.error) / scale : 0.0;
@@ -95,7 +94,9 @@ void set_gauge(const View<T>& view, double* f, double* g) {
 #define WBM_INSTANTIATE(T)                                                                                           \
   template void plan_row<T>(const View<T>&, std::int64_t, const double*, const double*, double*, std::int64_t,       \
                             std::int64_t);                                                                           \
-  template void report<T>(const View<T>&, int, const double*, const double*, const Solution&, std::int64_t);         \
+  template PlanSums sum_plan<T>(const View<T>&, Team&, const double*, const double*);                                 \
+  template void report<T>(const View<T>&, const PlanSums&, const double*, const double*, const Solution&,            \
+                          std::int64_t);                                                                             \
   template void set_gauge<T>(const View<T>&, double*, double*);                                                      \
   template void refuse<T>(const View<T>&, const Solution&, std::int64_t, std::int32_t);
 WBM_INSTANTIATE(float)

@@ -13,6 +13,8 @@
 
 #include <memory>
 
+#include "cpu/report.h"
+#include "cpu/team.h"
 #include "cpu/view.h"
 
 namespace wbm {
@@ -42,12 +44,16 @@ class Scaling {
   // The potentials of the last accepted iteration.
   virtual void read(double* f, double* g) const = 0;
 
+  // Sums of the plan u K v, and its distance from the plan of the potentials read(): relative, for each entry. False where
+  // rows or columns were left out of K.
+  virtual bool sums(PlanSums& out, double& error) const = 0;
+
   // Largest |change of f or g| / eps for which a new K is worth its exponentials.
   static constexpr double kCalm = 8.0;
 };
 
 // S = float: half the bytes, sums good to about 1e-7. nullptr where the matrix is too large to be stored twice.
 template <typename T, typename S>
-std::unique_ptr<Scaling> make_scaling(const View<T>& view, int threads);
+std::unique_ptr<Scaling> make_scaling(const View<T>& view, Team& team);
 
 }  // namespace wbm

@@ -12,6 +12,7 @@ inline constexpr int kLanes = 8;
 typedef double Vec __attribute__((vector_size(64)));
 typedef std::int64_t Bits __attribute__((vector_size(64)));
 typedef float Vec32 __attribute__((vector_size(32)));
+typedef std::int32_t Bits32 __attribute__((vector_size(32)));
 typedef std::uint8_t Bytes __attribute__((vector_size(8)));
 
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -43,6 +44,8 @@ inline void store(float* p, Vec v) {
   const Vec32 w = __builtin_convertvector(v, Vec32);
   std::memcpy(p, &w, sizeof w);
 }
+
+inline void store(float* p, Vec32 v) { std::memcpy(p, &v, sizeof v); }
 
 inline Vec max(Vec x, Vec y) { return x > y ? x : y; }
 
@@ -82,6 +85,28 @@ inline Vec exp(Vec x) {
   const Vec y = (Vec)((Bits)p + ((Bits)rounded << 52));
   const Vec floored = x < splat(-708.0) ? splat(0.0) : y;
   return x > splat(709.7) ? splat(kInfinity) : floored;
+}
+
+// The same in float32, to about 1e-7 relative; 0 below -87. The exponent is reduced in float64: x may be the small difference
+// of large numbers.
+inline Vec32 exp_single(Vec x) {
+  const Vec shift = splat(0x1.8p52);
+  Vec t = x > splat(-88.0) ? x : splat(-88.0);
+  t = t < splat(88.7) ? t : splat(88.7);
+  const Vec k = (t * 1.4426950408889634 + shift) - shift;
+  const Vec32 r = __builtin_convertvector(t - k * 0.6931471805599453, Vec32);
+  Vec32 p = r * 1.98412698e-4f + 1.38888889e-3f;
+  p = p * r + 8.33333333e-3f;
+  p = p * r + 4.16666667e-2f;
+  p = p * r + 1.66666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const Vec32 y = (Vec32)((Bits32)p + (__builtin_convertvector(k, Bits32) << 23));
+  const Vec32 single = __builtin_convertvector(x, Vec32);
+  const Vec32 zero = {}, infinite = zero + static_cast<float>(kInfinity);
+  const Vec32 floored = single < zero - 87.0f ? zero : y;
+  return single > zero + 88.7f ? infinite : floored;
 }
 
 // log(x) for normal x > 0: x = 2^e y with y in [sqrt(1/2), sqrt(2)), log y = 2 atanh z, z = (y - 1) / (y + 1),
@@ -133,11 +158,50 @@ inline void store_wide(S* p, typename WideOf<S>::Type v) {
 }
 
 // Pairwise, in float64.
-inline double sum_wide(Wide32 v) {
-  double s[8];
-  for (int k = 0; k < 8; ++k) s[k] = static_cast<double>(v[k]) + static_cast<double>(v[k + 8]);
-  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+inline Vec fold(Wide32 v) {
+  Vec32 half[2];
+  std::memcpy(half, &v, sizeof v);
+  return __builtin_convertvector(half[0], Vec) + __builtin_convertvector(half[1], Vec);
 }
-inline double sum_wide(Vec v) { return sum(v); }
+inline Vec fold(Vec v) { return v; }
+
+template <typename Wide>
+inline double sum_wide(Wide v) {
+  return sum(fold(v));
+}
+
+// The sums of eight vectors at once: transposed while they are added.
+template <typename Wide>
+inline Vec sums_of_eight(const Wide* v) {
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+  Vec pair[4], four[2];
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    const Vec x = fold(v[2 * k]), y = fold(v[2 * k + 1]);
+    pair[k] = __builtin_shufflevector(x, y, 0, 8, 2, 10, 4, 12, 6, 14) +
+              __builtin_shufflevector(x, y, 1, 9, 3, 11, 5, 13, 7, 15);
+  }
+#pragma GCC unroll 2
+  for (int k = 0; k < 2; ++k)
+    four[k] = __builtin_shufflevector(pair[2 * k], pair[2 * k + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
+              __builtin_shufflevector(pair[2 * k], pair[2 * k + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+  return __builtin_shufflevector(four[0], four[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(four[0], four[1], 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+  Vec out;
+  for (int k = 0; k < 8; ++k) out[k] = sum_wide(v[k]);
+  return out;
+#endif
+}
+
+// out_r = the sum of v_r, r < Rows
+template <int Rows, typename Wide>
+inline void store_sums(const Wide* v, double* out) {
+  if constexpr (Rows == 8) {
+    store(out, sums_of_eight(v));
+  } else {
+    for (int r = 0; r < Rows; ++r) out[r] = sum_wide(v[r]);
+  }
+}
 
 }  // namespace wbm::WBM_ISA

@@ -2,47 +2,19 @@
 // Internal to scaling.cpp.
 #pragma once
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <type_traits>
 #include <vector>
 
 #include "cpu/kernels.h"
 #include "cpu/newton.h"
 #include "cpu/scaling.h"
+#include "cpu/stored_matrix.h"
 
 namespace wbm {
-constexpr std::int64_t kChunk = 128;  // rows with one running sum K'u: the unit of work of a thread, whatever their number
-// Entries from which a second thread pays in one pass over K; a pass is short, and on a busy machine its barrier long.
-constexpr std::int64_t kParallelPass = std::int64_t(1) << 21;
 constexpr std::int64_t kLargest = std::int64_t(1) << 31;  // bytes of K
-
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-
-// Aligned and not initialised; large arrays on huge pages where the system grants them (a pass over K by small pages
-// waits for address translations).
-template <typename S>
-std::unique_ptr<S[], Free> aligned(std::int64_t count) {
-  constexpr std::size_t kHuge = std::size_t(2) << 20;
-  const std::size_t wanted = std::max<std::size_t>(static_cast<std::size_t>(count) * sizeof(S), 1);
-  const std::size_t unit = wanted >= kHuge / 2 ? kHuge : 64;
-  const std::size_t bytes = (wanted + unit - 1) / unit * unit;
-  void* p = std::aligned_alloc(unit, bytes);
-  if (!p) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-  if (unit == kHuge) madvise(p, bytes, MADV_HUGEPAGE);
-#endif
-  return std::unique_ptr<S[], Free>(static_cast<S*>(p));
-}
 
 // One side's scalings and constants, over its active entries only.
 struct Part {
@@ -128,8 +100,13 @@ struct Part {
   }
 
   void read(double* potential, double epsilon) const {
-    for (std::int64_t k = 0; k < size(); ++k)
-      potential[index[k]] = epsilon * (base[k] + (side.hard ? std::log(u[k]) : log_u[k]));
+    std::vector<double> logs;
+    if (side.hard) {
+      logs.resize(u.size());
+      vector_kernels().logarithm(u.data(), logs.data(), size());
+    }
+    const std::vector<double>& log_scaling = side.hard ? logs : log_u;
+    for (std::int64_t k = 0; k < size(); ++k) potential[index[k]] = epsilon * (base[k] + log_scaling[k]);
   }
 };
 
@@ -138,12 +115,8 @@ class StoredScaling final : public Scaling {
  public:
   using PartType = Part;
 
-  StoredScaling(const View<T>& view, int threads)
-      : view_(view), kernels_(scaling_kernels<S>()), threads_(threads),
-        pass_threads_(view.n * view.m >= kParallelPass ? threads : 1), rows_(view.rows), columns_(view.columns),
-        padded_((columns_.size() + kPadding - 1) / kPadding * kPadding), stride_(row_stride(padded_)),
-        chunks_((rows_.size() + kChunk - 1) / kChunk), k_(aligned<S>(rows_.size() * stride_)), v_(aligned<S>(padded_)),
-        partial_(aligned<S>(chunks_ * padded_)), sums_(rows_.size()), column_sums_(columns_.size()) {}
+  StoredScaling(const View<T>& view, Team& team)
+      : view_(view), team_(team), rows_(view.rows), columns_(view.columns), k_(rows_.size(), columns_.size(), team) {}
 
   void absorb(const double* f, const double* g) override {
     rows_.absorb(f, view_.epsilon);
@@ -177,13 +150,13 @@ class StoredScaling final : public Scaling {
     sweep();
     residual = previous_residual();
     const VectorKernels& vectors = vector_kernels();
-    if (!std::isfinite(vectors.total(sums_.data(), rows_.size()) +
-                       vectors.total(column_sums_.data(), columns_.size()))) {
+    if (!std::isfinite(vectors.total(k_.sums.data(), rows_.size()) +
+                       vectors.total(k_.column_sums.data(), columns_.size()))) {
       residual = std::numeric_limits<double>::quiet_NaN();
       return Outcome::rejected;
     }
     if (residual <= target) return Outcome::met;
-    columns_.update(column_sums_.data(), 0, columns_.size());
+    columns_.update(k_.column_sums.data(), 0, columns_.size());
     constexpr double kLimit = sizeof(S) == 4 ? 1e10 : 1e90;
     if (!rows_.safe(kLimit) || !columns_.safe(kLimit)) return Outcome::rejected;
     rows_.accept();
@@ -208,13 +181,21 @@ class StoredScaling final : public Scaling {
     columns_.read(g, view_.epsilon);
   }
 
+  bool sums(PlanSums& out, double& error) const override {
+    if (rows_.size() != view_.n || columns_.size() != view_.m) return false;
+    const auto add = build_kernel<T, S>().add_plan;
+    out = sum_plan(view_.n, view_.m, team_, k_.parallel(), [&](std::int64_t i, double* column, double* sum, double* value) {
+      add(view_.row(i), k_.row(i), rows_.u[i], columns_.u.data(), view_.m, column, sum, value);
+    });
+    double largest = view_.cost_max * view_.inverse_epsilon;  // of the terms of an exponent
+    for (const Part* part : {&rows_, &columns_})
+      for (const double x : part->base) largest = std::fmax(largest, std::fabs(x));
+    error = 1e-15 * (4.0 + largest) + (sizeof(S) == 4 ? 2e-7 : 0.0);
+    return true;
+  }
+
  private:
   friend class Newton<StoredScaling>;
-
-  // Rows a multiple of 4 KiB apart would share the cache's sets.
-  static std::int64_t row_stride(std::int64_t padded) {
-    return padded * static_cast<std::int64_t>(sizeof(S)) % 1024 == 0 ? padded + kPadding : padded;
-  }
 
   // K from the absorbed potentials: one exponential per entry. Column j of D has the exponent base_j, -inf where it
   // carries nothing; where some columns carry nothing the rows are packed.
@@ -224,61 +205,25 @@ class StoredScaling final : public Scaling {
     for (std::int64_t k = 0; k < columns_.size(); ++k) column[columns_.index[k]] = columns_.base[k];
     const auto build_row = build_kernel<T, S>().build;
     const bool whole = columns_.size() == view_.m;
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
-    {
+    team_.split_if(k_.parallel() && whole, rows_.size(), [&](std::int64_t begin, std::int64_t end) {
       std::vector<S> row(whole ? 0 : view_.m);
-#pragma omp for schedule(static)
-      for (std::int64_t r = 0; r < rows_.size(); ++r) {
+      for (std::int64_t r = begin; r < end; ++r) {
         const std::int64_t i = rows_.index[r];
-        S* out = k_.get() + r * stride_;
+        S* out = k_.row(r);
         build_row(view_.row(i), view_.mask_row(i), rows_.base[r], column.data(), view_.inverse_epsilon,
-                  whole ? out : row.data(), view_.m, whole ? padded_ : view_.m);
+                  whole ? out : row.data(), view_.m, whole ? k_.padded() : view_.m);
         if (whole) continue;
         for (std::int64_t k = 0; k < columns_.size(); ++k) out[k] = row[columns_.index[k]];
-        std::fill(out + columns_.size(), out + padded_, S(0));
+        std::fill(out + columns_.size(), out + k_.padded(), S(0));
       }
-    }
+    });
     write_v();
-  }
-
-  // sums_ = K v_, and column_sums_ = K'w with w_r = weight(r, rows, sums) of each block of rows: one read of K. A block is
-  // added to K'w while the next one is dotted with v.
-  template <typename Weight>
-  void pass(const Weight& weight) {
-    const int step = kernels_.block_rows(padded_ * static_cast<std::int64_t>(sizeof(S)));
-#pragma omp parallel for num_threads(pass_threads_) if (pass_threads_ > 1) schedule(static)
-    for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
-      S* total = partial_.get() + chunk * padded_;
-      std::fill(total, total + padded_, S(0));
-      const std::int64_t end = std::min((chunk + 1) * kChunk, rows_.size());
-      S w[8];
-      int count = 0;  // rows of the block whose weights are known and which waits to be added
-      const S* waiting = nullptr;
-      for (std::int64_t r = chunk * kChunk; r < end; r += step) {
-        const int rows = static_cast<int>(std::min<std::int64_t>(step, end - r));
-        const S* block = k_.get() + r * stride_;
-        if (waiting && rows == step && count == step) {
-          kernels_.fused(block, waiting, stride_, step, v_.get(), w, total, padded_, sums_.data() + r);
-        } else {
-          if (waiting) kernels_.accumulate(waiting, stride_, count, w, total, padded_);
-          kernels_.dots(block, stride_, rows, v_.get(), padded_, sums_.data() + r);
-        }
-        const double* values = weight(r, rows);
-        for (int c = 0; c < rows; ++c) w[c] = static_cast<S>(values[c]);
-        count = rows;
-        waiting = block;
-      }
-      if (waiting) kernels_.accumulate(waiting, stride_, count, w, total, padded_);
-    }
-    for (std::int64_t j = 0; j < columns_.size(); ++j) column_sums_[j] = partial_[j];
-    for (std::int64_t chunk = 1; chunk < chunks_; ++chunk)
-      for (std::int64_t j = 0; j < columns_.size(); ++j) column_sums_[j] += partial_[chunk * padded_ + j];
   }
 
   // s = K v, the next u, and t = K'u of it.
   void sweep() {
-    pass([this](std::int64_t r, int rows) {
-      rows_.update(sums_.data() + r, r, r + rows);
+    k_.pass([this](std::int64_t r, int rows) {
+      rows_.update(k_.sums.data() + r, r, r + rows);
       return rows_.next.data() + r;
     });
   }
@@ -287,7 +232,7 @@ class StoredScaling final : public Scaling {
   double previous_residual() const {
     if (cold_) return kInf;  // there is no plan before the first iteration
     double error, mass;
-    vector_kernels().row_error(rows_.u.data(), sums_.data(), rows_.targets(), rows_.size(), &error, &mass);
+    vector_kernels().row_error(rows_.u.data(), k_.sums.data(), rows_.targets(), rows_.size(), &error, &mass);
     error += mass * slack_;
     const double scale = std::fmax(mass, 0.5 * (view_.rows.total + view_.columns.total));
     return scale > 0.0 ? error / scale : 0.0;
@@ -308,17 +253,13 @@ class StoredScaling final : public Scaling {
   }
 
   void write_v() {
-    for (std::int64_t j = 0; j < columns_.size(); ++j) v_[j] = static_cast<S>(columns_.u[j]);
-    std::fill(v_.get() + columns_.size(), v_.get() + padded_, S(0));
+    k_.set_v([this](std::int64_t j) { return columns_.u[j]; });
   }
 
   const View<T>& view_;
-  const ScalingKernels<S>& kernels_;
-  const int threads_, pass_threads_;
+  Team& team_;
   Part rows_, columns_;
-  const std::int64_t padded_, stride_, chunks_;
-  std::unique_ptr<S[], Free> k_, v_, partial_;
-  std::vector<double> sums_, column_sums_;
+  StoredMatrix<S> k_;
   bool cold_ = false;   // at g = 0, before the first iteration
   double slack_ = 0.0;  // relative error of the columns that the translation left
 };

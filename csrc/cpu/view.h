@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "cpu/kernels.h"
 #include "problem.h"
 
 namespace wbm {
@@ -59,9 +60,11 @@ struct Side {
     total = 0.0;
     for (std::int64_t i = 0; i < count; ++i) {
       mass[i] *= scale;
-      log_mass[i] = std::log(mass[i]);
       total += mass[i];
     }
+    vector_kernels().logarithm(mass.data(), log_mass.data(), count);
+    for (std::int64_t i = 0; i < count; ++i)  // the vector logarithm is one of normal numbers
+      if (!(mass[i] >= 2.2250738585072014e-308)) log_mass[i] = std::log(mass[i]);
   }
 };
 

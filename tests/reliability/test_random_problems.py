@@ -150,7 +150,9 @@ def test_most_problems_converge(solved):
 
 def test_the_residual_is_that_of_the_potentials_returned(solved):
     def find(s: Solved) -> np.ndarray:
-        same = np.abs(s.result.residual.numpy() - s.verdict.residual) <= s.verdict.rounding
+        # a float32 problem is judged by its float32 kernel: three roundings of an entry
+        single = 3 * 2.0**-24 if s.group.dtype == "float32" else 0.0
+        same = np.abs(s.result.residual.numpy() - s.verdict.residual) <= s.verdict.rounding + single
         return ~(same | s.overflowed)
 
     assert not wrong(solved, find)

@@ -124,7 +124,7 @@ def test_float32_delivers_the_residual_it_reports():
     plan = plan_of(D.double(), result._f, result._g, 0.05)
     error = (plan.sum(1) - 1 / 30).abs().sum() + (plan.sum(0) - 1 / 30).abs().sum()
     assert bool(result.converged)
-    assert float(result.residual) == pytest.approx(float(error), rel=1e-6)
+    assert float(result.residual) == pytest.approx(float(error), abs=2e-8)  # sums of float32 kernel entries
     rounded = result.plan.double()
     assert float((rounded.sum(1) - 1 / 30).abs().sum() + (rounded.sum(0) - 1 / 30).abs().sum()) < 2e-6
 
