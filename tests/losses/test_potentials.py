@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 import pickle
 
 import pytest
@@ -62,7 +64,7 @@ def test_unseen_rows_get_the_exact_potential_from_all_columns(kind, reference):
     a = p.a * b.sum() / p.a.sum() if p.both_hard else p.a
     part = wbm_ext.solve(p.D, a, b, kappa=p.kappa, reference=reference, **TIGHT)
     cache = PotentialsCache(9, 7)
-    cache.update(part, rows=ROWS, columns=COLUMNS, kappa=p.kappa)
+    cache.update(part, a, b, rows=ROWS, columns=COLUMNS, kappa=p.kappa, reference=reference)
     cache.f.fill_(torch.nan)
     f, g = cache.init(
         p.D, a, b, rows=ROWS, columns=COLUMNS, epsilon=TIGHT["epsilon"], kappa=p.kappa, reference=reference
@@ -100,30 +102,42 @@ def test_the_share_of_the_known_rows_is_made_up_for():
 
 
 def test_balanced_potentials_of_different_batches_share_one_gauge():
-    """Two batches of one smooth problem that overlap in half of their samples: f of either differs by a constant."""
+    """Two halves of a fine grid, each solved alone and shifted by another constant, meet the whole grid's potentials."""
     x, y = torch.linspace(0, 1, 40).double()[:, None], torch.linspace(0.3, 1.6, 40).double()[:, None]
     D = losses.squared_distances(x, y)
-    whole = wbm_ext.solve(D, epsilon=0.2, tol=1e-10)
     cache = PotentialsCache(40)
-    even, odd = torch.arange(0, 40, 2), torch.arange(1, 40, 2)
-    for offset, rows, columns in ((0.0, even, even), (5.0, torch.arange(40), torch.arange(40)), (-3.0, odd, odd)):
-        part = wbm_ext.solve(D[rows][:, columns], epsilon=0.2, tol=1e-10)
-        object.__setattr__(part, "_f", part._f + offset)
-        object.__setattr__(part, "_g", part._g - offset)
-        cache.update(part, rows=rows, columns=columns)
-    sums, expected = cache.f[:, None] + cache.g[None, :], whole.f[:, None] + whole.g[None, :]
-    log_masses = 0.2 * torch.log(torch.tensor(4.0)).item()  # half as many samples: twice the mass on both sides
-    assert float((sums - expected).abs().max()) < log_masses + 0.05
-    spread = (cache.f - whole.f) - (cache.f - whole.f).median()
-    assert float(spread.abs().max()) < log_masses
+    even, odd, every = torch.arange(0, 40, 2), torch.arange(1, 40, 2), torch.arange(40)
+    for offset, index in ((5.0, every), (0.0, even), (-3.0, odd)):
+        part = wbm_ext.solve(D[index][:, index], epsilon=0.2, tol=1e-10)
+        shifted = dataclasses.replace(part, _f=part._f + offset, _g=part._g - offset)
+        cache.update(shifted, rows=index, columns=index)
+    whole = wbm_ext.solve(D, epsilon=0.2, tol=1e-10)
+    steps = cache.f - whole.f
+    assert float((steps - steps.median()).abs().max()) < 0.05
+    sums = cache.f[:, None] + cache.g[None, :] - whole.f[:, None] - whole.g[None, :]
+    torch.testing.assert_close(sums.mean().item(), 2 * 0.2 * math.log(40), atol=0.05, rtol=0)
+
+
+def test_the_mass_of_a_sample_may_change_between_batches():
+    """What is kept does not hold s log b: with all masses of both sides rescaled alike the start is still exact."""
+    p, _ = _solved("unbalanced", "product")
+    cache = _filled(p, "product")
+    expected = wbm_ext.solve(p.D, p.a, p.b, kappa=p.kappa, reference="product", **TIGHT).g
+    twice = p.b * 2
+    _, g = cache.init(
+        p.D, p.a, twice, rows=ROWS, columns=COLUMNS, epsilon=TIGHT["epsilon"], kappa=p.kappa, reference="product"
+    )
+    torch.testing.assert_close(g, expected + TIGHT["epsilon"] * math.log(2), atol=1e-8, rtol=0)
 
 
 def test_relaxed_potentials_are_kept_as_they_are():
+    """No gauge where potentials are unique: g from the cache is g of the solve whatever stood there before."""
     p, cold = _solved("unbalanced", "entropy")
     cache = PotentialsCache(9, 7)
     cache.f.fill_(100.0)
-    cache.update(cold, rows=ROWS, columns=COLUMNS, kappa=p.kappa)
-    torch.testing.assert_close(cache.f, cold.f)
+    cache.update(cold, p.a, p.b, rows=ROWS, columns=COLUMNS, kappa=p.kappa)
+    _, g = cache.init(p.D, p.a, p.b, rows=ROWS, columns=COLUMNS, epsilon=TIGHT["epsilon"], kappa=p.kappa)
+    torch.testing.assert_close(g, cold.g)
 
 
 def test_zero_masses_and_forbidden_pairs_leave_no_infinite_potential():

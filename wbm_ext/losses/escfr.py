@@ -11,7 +11,8 @@ from wbm_ext.losses.costs import outcome_columns, pfor_cost, relative_strengths,
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.groups import check_batch, check_points, split
 from wbm_ext.losses.options import check_options, same_parameters
-from wbm_ext.losses.potentials import PotentialsCache, check_index, solver_of
+from wbm_ext.losses.potentials import PotentialsCache
+from wbm_ext.losses.solving import check_index, solver_of
 from wbm_ext.solver.api import Kappa
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -25,38 +23,38 @@ def _hard(kappa: Kappa) -> bool:
     return all(math.isinf(float(side)) for side in sides)
 
 
-def _half_update(
-    cost: Tensor,
-    potential: Tensor,
-    known: Tensor,
-    source: Tensor,
-    mass: Tensor,
-    epsilon: float,
-    kappa: float,
-    kind: str,
-) -> Tensor:
-    """The potentials of the columns of ``cost`` from those of its ``known`` rows.
+def _pair(kappa: Kappa) -> tuple[float, float]:
+    sides = kappa if isinstance(kappa, (tuple, list)) else (kappa, kappa)
+    return float(sides[0]), float(sides[1])
 
-    g_j = s log b_j - λ log Σ_i exp((f_i - D_ij)/ε), λ = εκ/(ε + κ), s = λ (entropy) or ε (product). The sum over the
-    known rows is taken for their share a(known)/a(all) of the whole one.
+
+def _strength(epsilon: float, kappa: float, reference: str) -> float:
+    """s of f = s log a + φ: λ = εκ/(ε + κ) (entropy) or ε (product)."""
+    return epsilon / (1.0 + epsilon / kappa) if reference == "entropy" else epsilon
+
+
+def _half_update(cost: Tensor, potential: Tensor, known: Tensor, mass: Tensor, epsilon: float, kappa: float) -> Tensor:
+    """γ_j = -λ log Σ_i exp((f_i - D_ij)/ε) of the columns of ``cost`` from f of its ``known`` rows.
+
+    The sum over the known rows is taken for their share a(known)/a(all) of the whole one.
     """
-    share = float(source[known].sum() / source.sum())
+    share = float(mass[known].sum() / mass.sum())
     if share == 0:
-        return torch.full_like(mass, _NAN, dtype=torch.float64)
+        return torch.full(cost.shape[1:], _NAN, dtype=torch.float64, device=cost.device)
     exponent = (potential[known].to(cost.dtype)[:, None] - cost[known]) / epsilon
-    sums = torch.logsumexp(exponent, 0).double() - math.log(share)
-    strength = epsilon / (1.0 + epsilon / kappa)
-    return (strength if kind == "entropy" else epsilon) * mass.double().log() - strength * sums
+    return -epsilon / (1.0 + epsilon / kappa) * (torch.logsumexp(exponent, 0).double() - math.log(share))
 
 
 class PotentialsCache(nn.Module):
     """Dual potentials by sample, so that the solve of a batch starts where earlier batches ended.
 
     ``cache.solve(D, a, b, rows=i, columns=j)`` is :func:`wbm_ext.solve` with a warm start: i and j are the indices in
-    the data set of the samples that the rows and columns of D stand for. A sample that was in no batch yet gets its
-    potential from the known samples of the other side by one half-update
+    the data set of the samples that the rows and columns of D stand for. Of g_j = s log b_j + γ_j (s = εκ/(ε + κ) = λ
+    for the entropy reference, ε for the product one) γ_j is kept, which depends on the place of a sample and not on its
+    mass, and likewise of f. A sample that was in no batch yet gets it from the known samples of the other side by one
+    half-update
 
-        g_j = s log b_j - λ log Σ_i exp((f_i - D_ij)/ε),   λ = εκ/(ε + κ),   s = λ (entropy) or ε (product);
+        γ_j = -λ log Σ_i exp((f_i - D_ij)/ε);
 
     without any known sample the solve starts cold. With both marginals hard, potentials are free up to a constant that
     differs from batch to batch; what is kept is shifted to agree, in the median, with what is known already.
@@ -64,6 +62,12 @@ class PotentialsCache(nn.Module):
     The solution is that of a cold start within ``tol``; only the number of iterations changes. A start is as good as
     the potentials are steady, and they vary with D, ε and the masses of the whole batch. Its own cost is a few passes
     over vectors where every column is known, and one ``logsumexp`` over the block of unknown columns otherwise.
+
+    What it saves (``python -m python_benchmarks.warm_start``; ``method="auto"``, tol 1e-3, ε = 0.05 × mean(D)): 65 % of
+    the iterations where the same samples stand in every step, 39 % in mini-batches of two clouds far apart, 3 % in
+    mini-batches of clouds that overlap, and on rating data with moving embeddings it costs 14 % more. Over all methods,
+    tolerances and ε of that command the saving is between -21 % and 70 %. A batch's potentials depend on who else is
+    in it: use the cache where a batch recurs as a whole, or the groups are far apart; elsewhere count first.
 
     {saving}
 
@@ -79,7 +83,7 @@ class PotentialsCache(nn.Module):
     Attributes
     ----------
     f, g : Tensor of float64, shapes (rows,) and (columns,)
-        Last potentials, units of D; NaN where a sample has not been seen in that role.
+        Last potentials less s log mass, units of D; NaN where a sample has not been seen in that role.
 
     Examples
     --------
@@ -151,31 +155,34 @@ class PotentialsCache(nn.Module):
         TypeError, ValueError
             Indices of another type or shape, or out of range; D that is not one problem.
         """
-        self._check(D, rows, columns)
+        if not isinstance(D, Tensor) or D.dim() != 2:
+            got = tuple(D.shape) if isinstance(D, Tensor) else type(D).__name__
+            raise ValueError(f"D must be one problem, a tensor of shape (n, m), got {got}")
+        if D.device != self.f.device:
+            raise ValueError(f"D must be on the cache's device, {self.f.device}; got {D.device}")
+        self._check(D.shape[0], D.shape[1], rows, columns)
         check_name("reference", reference, REFERENCES)
         f, g = self.f[rows], self.g[columns]
         known_f, known_g = ~f.isnan(), ~g.isnan()
-        if bool(known_g.all()):
-            return None, g
         if not bool(known_f.any() or known_g.any()):
             return None
-        cost = D.detach() if mask is None else torch.where(mask, D.detach(), _INF)
-        cost = cost if cost.dtype == torch.float64 else cost.float()
-        a = torch.full_like(f, 1.0 / len(f)) if a is None else a.detach().double()
-        b = torch.full_like(g, 1.0 / len(g)) if b is None else b.detach().double()
-        if _hard(kappa):
-            b = b * (a.sum() / b.sum())
+        a, b = self._masses(f, g, a, b, kappa)
         if epsilon is None:  # the default of solve
-            epsilon = 0.05 * torch.ops.wbm_ext.mean_cost(cost[None], a[None], b[None], None)
-        strength, pair = float(epsilon), kappa if isinstance(kappa, (tuple, list)) else (kappa, kappa)
-        soft = [float(side) for side in pair]
-        if not bool(known_f.all()) and bool(known_g.any()):
+            epsilon = 0.05 * torch.ops.wbm_ext.mean_cost(
+                D.detach()[None].to(a.dtype), a[None], b[None], None if mask is None else mask[None]
+            )
+        strength, sides = float(epsilon), _pair(kappa)
+        log_a, log_b = (_strength(strength, k, reference) * x.log() for k, x in zip(sides, (a, b), strict=True))
+        f, g = f + log_a, g + log_b
+        if not bool(known_g.all()):
+            cost = D.detach() if mask is None else torch.where(mask, D.detach(), _INF)
+            cost = cost if cost.dtype == torch.float64 else cost.float()
             new = ~known_f
-            f[new] = _half_update(cost[new].T, g, known_g, b, a[new], strength, soft[0], reference)
-            known_f = ~f.isnan()
-        new = ~known_g
-        if bool(known_f.any()):
-            g[new] = _half_update(cost[:, new], f, known_f, a, b[new], strength, soft[1], reference)
+            if bool(new.any() and known_g.any()):
+                f[new] = log_a[new] + _half_update(cost[new].T, g, known_g, b, strength, sides[0])
+                known_f = ~f.isnan()
+            new = ~known_g
+            g[new] = log_b[new] + _half_update(cost[:, new], f, known_f, a, strength, sides[1])
         # a column without admissible known rows, or without mass: any finite value may stand there
         finite = g.isfinite()
         if not bool(finite.any()):
@@ -183,14 +190,28 @@ class PotentialsCache(nn.Module):
         return (f if bool(f.isfinite().all()) else None), torch.where(finite, g, g[finite].mean())
 
     @torch.no_grad()
-    def update(self, result: SinkhornResult, *, rows: Tensor, columns: Tensor, kappa: Kappa = _INF) -> None:
+    def update(
+        self,
+        result: SinkhornResult,
+        a: Tensor | None = None,
+        b: Tensor | None = None,
+        *,
+        rows: Tensor,
+        columns: Tensor,
+        kappa: Kappa = _INF,
+        reference: str = "entropy",
+    ) -> None:
         """Keep the potentials of a solved batch; those that are not finite are left out.
 
         With both marginals hard, f - c and g + c solve the same problem: c is the median of what the samples known
-        before would have to be moved by.
+        before would have to be moved by. Parameters are those that the batch was solved with.
         """
-        self._check(result._matrix, rows, columns)
         f, g = result.f.detach().double(), result.g.detach().double()
+        self._check(f.shape[-1], g.shape[-1], rows, columns)
+        epsilon, sides = float(result.epsilon), _pair(kappa)
+        x, y = self._masses(f, g, a, b, kappa)
+        f = f - _strength(epsilon, sides[0], reference) * x.log()
+        g = g - _strength(epsilon, sides[1], reference) * y.log()
         if _hard(kappa):
             moves = torch.cat([f - self.f[rows], self.g[columns] - g])
             moves = moves[moves.isfinite()]
@@ -201,22 +222,24 @@ class PotentialsCache(nn.Module):
             good = new.isfinite()
             kept[index[good]] = new[good].to(kept)
 
-    def _check(self, D: Tensor, rows: Tensor, columns: Tensor) -> None:
-        if not isinstance(D, Tensor) or D.dim() != 2:
-            got = tuple(D.shape) if isinstance(D, Tensor) else type(D).__name__
-            raise ValueError(f"D must be one problem, a tensor of shape (n, m), got {got}")
-        for name, index, count, kept in (("rows", rows, D.shape[0], self.f), ("columns", columns, D.shape[1], self.g)):
+    @staticmethod
+    def _masses(f: Tensor, g: Tensor, a: Tensor | None, b: Tensor | None, kappa: Kappa) -> tuple[Tensor, Tensor]:
+        """Masses in float64, uniform where not given; b of a's total with both marginals hard."""
+        x = torch.full_like(f, 1.0 / len(f), dtype=torch.float64) if a is None else a.detach().double()
+        y = torch.full_like(g, 1.0 / len(g), dtype=torch.float64) if b is None else b.detach().double()
+        return (x, y * (x.sum() / y.sum())) if _hard(kappa) else (x, y)
+
+    def _check(self, n: int, m: int, rows: Tensor, columns: Tensor) -> None:
+        for name, index, count, kept in (("rows", rows, n, self.f), ("columns", columns, m, self.g)):
             if not isinstance(index, Tensor) or index.dtype not in (torch.int64, torch.int32):
                 kind = index.dtype if isinstance(index, Tensor) else type(index).__name__
                 raise TypeError(f"{name} must be a tensor of sample indices (int64 or int32), got {kind}")
             if index.shape != (count,):
                 raise ValueError(
-                    f"{name} must have shape ({count},) for D of shape {tuple(D.shape)}, got {tuple(index.shape)}"
+                    f"{name} must have shape ({count},) for D of shape ({n}, {m}), got {tuple(index.shape)}"
                 )
-            if index.device != kept.device or D.device != kept.device:
-                raise ValueError(
-                    f"D and {name} must be on the cache's device, {kept.device}; got {D.device} and {index.device}"
-                )
+            if index.device != kept.device:
+                raise ValueError(f"{name} must be on the cache's device, {kept.device}; got {index.device}")
             if index.device.type == "cpu" and count and not 0 <= int(index.min()) <= int(index.max()) < len(kept):
                 raise ValueError(f"{name} must be in [0, {len(kept)}), got {int(index.min())} to {int(index.max())}")
 
@@ -250,33 +273,5 @@ class PotentialsCache(nn.Module):
             D, a, b, rows=rows, columns=columns, epsilon=epsilon, kappa=kappa, reference=reference, mask=mask
         )
         result = solve(D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, mask=mask, init=start, **options)
-        self.update(result, rows=rows, columns=columns, kappa=kappa)
+        self.update(result, a, b, rows=rows, columns=columns, kappa=kappa, reference=reference)
         return result
-
-
-def check_index(cache: PotentialsCache | None, index: Tensor | None, size: int) -> None:
-    """A cache needs the index of every sample of the batch.
-
-    Raises
-    ------
-    TypeError, ValueError
-        No cache of this kind, no index, or an index of another shape.
-    """
-    if cache is None:
-        return
-    if not isinstance(cache, PotentialsCache):
-        raise TypeError(f"cache must be a PotentialsCache, got {type(cache).__name__}")
-    if not isinstance(index, Tensor) or index.shape != (size,):
-        got = tuple(index.shape) if isinstance(index, Tensor) else type(index).__name__
-        raise ValueError(f"index must be a tensor of shape ({size},), the samples of the batch, with cache; got {got}")
-
-
-def solver_of(cache: PotentialsCache | None, samples: tuple[Tensor, Tensor] | None) -> Callable[..., SinkhornResult]:
-    """:func:`wbm_ext.solve`, or that of the cache for the samples on both sides."""
-    if cache is None:
-        return solve
-    if not isinstance(cache, PotentialsCache):
-        raise TypeError(f"cache must be a PotentialsCache, got {type(cache).__name__}")
-    if samples is None:
-        raise ValueError("index must name the samples of both sides with cache, got None")
-    return partial(cache.solve, rows=samples[0], columns=samples[1])

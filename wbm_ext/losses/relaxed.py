@@ -10,7 +10,8 @@ from wbm_ext.losses.costs import relative_strengths, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
 from wbm_ext.losses.points import check_pair
-from wbm_ext.losses.potentials import PotentialsCache, solver_of
+from wbm_ext.losses.potentials import PotentialsCache
+from wbm_ext.losses.solving import solver_of
 from wbm_ext.solver.api import Kappa
 
 
