@@ -133,9 +133,9 @@ def _draw_points(axes: Axes, panel: TransportPanel, area: float) -> None:
         shares = np.asarray(panel.plan) / np.max(panel.plan)
         rows, columns = np.nonzero(shares > _FAINT)
         share = shares[rows, columns]
-        shades = np.stack([np.full_like(share, 0.25)] * 3 + [0.08 + 0.72 * share], 1)
+        shades = np.stack([np.full_like(share, 0.25)] * 3 + [0.2 + 0.6 * share], 1)
         ends = np.stack([x[rows], y[columns]], 1)
-        axes.add_collection(collections.LineCollection(ends, linewidths=0.2 + 1.4 * share, colors=shades, zorder=1))
+        axes.add_collection(collections.LineCollection(ends, linewidths=0.4 + 1.2 * share, colors=shades, zorder=1))
     for points, dark, light, colour in (
         (x, panel.dark_x, panel.light_x, TREATED),
         (y, panel.dark_y, panel.light_y, UNTREATED),
