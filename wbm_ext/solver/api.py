@@ -9,7 +9,7 @@ from wbm_ext.errors import check_name
 from wbm_ext.solver import derivatives, eager, transforms  # noqa: F401  (transforms: registers rules)
 from wbm_ext.solver.arguments import Arguments, prepare
 from wbm_ext.solver.checks import COSTS, is_transformed
-from wbm_ext.solver.eager import Solved
+from wbm_ext.solver.eager import Report, Solved
 from wbm_ext.solver.result import Adjoint, SinkhornResult
 from wbm_ext.solver.verdict import judge, judge_wrapped
 
@@ -24,7 +24,8 @@ def _run(arguments: Arguments) -> Solved:
         return _run_registered(arguments)
     found = eager.solve(arguments)
     if not found.converged and arguments.reads_data:
-        judge(arguments, found.epsilon.detach(), found.status, found.residual)
+        report = found.report()
+        judge(arguments, report.epsilon.detach(), report.status, report.residual)
     return found
 
 
@@ -37,7 +38,8 @@ def _run_registered(arguments: Arguments) -> Solved:
     )  # fmt: skip
     if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling() and arguments.reads_data:
         judge_wrapped(arguments, status, residual)
-    return Solved(sharp, regularized, f, g, epsilon, mass, residual, iterations, status, None, Adjoint())
+    report = Report(epsilon, mass, residual, iterations, status)
+    return Solved(sharp, regularized, f, g, report, None, Adjoint())
 
 
 def solve(
@@ -145,18 +147,23 @@ def solve(
     )  # fmt: skip
     found, batch = _run(arguments), arguments.batch
     n, m = arguments.cost.shape[-2:]
+    report = found.report()
+
+    def shaped(x: Tensor, *own: int) -> Tensor:
+        return x if x.shape == (*batch, *own) else x.reshape((*batch, *own))
+
     return SinkhornResult(
-        cost=found.sharp.reshape(batch),
-        regularized_cost=found.regularized.reshape(batch),
-        iterations=found.iterations.reshape(batch),
-        residual=found.residual.reshape(batch),
-        transported_mass=found.mass.reshape(batch),
-        status=found.status.reshape(batch),
-        epsilon=found.epsilon.reshape(batch),
-        _f=found.f.reshape(*batch, n),
-        _g=found.g.reshape(*batch, m),
-        _matrix=arguments.cost.reshape(*batch, n, m),
-        _mask=None if arguments.mask is None else arguments.mask.reshape(*batch, n, m),
+        cost=shaped(found.sharp),
+        regularized_cost=shaped(found.regularized),
+        iterations=shaped(report.iterations),
+        residual=shaped(report.residual),
+        transported_mass=shaped(report.mass),
+        status=shaped(report.status),
+        epsilon=shaped(report.epsilon),
+        _f=shaped(found.f, n),
+        _g=shaped(found.g, m),
+        _matrix=shaped(arguments.cost, n, m),
+        _mask=None if arguments.mask is None else shaped(arguments.mask, n, m),
         _adjoint=found.adjoint,
     )
 

@@ -7,7 +7,7 @@ tensors); here a call costs microseconds. The CPU kernels are entered with numbe
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,46 @@ _FAITHFUL = 1e-6  # residual of the backward's linear system that is never warne
 
 
 @dataclass(slots=True)
+class Report:
+    """What a solve says about itself; tensors have the leading shape of the arguments, () or (B,)."""
+
+    epsilon: Tensor
+    mass: Tensor
+    residual: Tensor
+    iterations: Tensor
+    status: Tensor
+
+
+class PackedReport:
+    """A report in one allocation, taken apart when asked for: five rows of 8 bytes for each problem."""
+
+    __slots__ = ("lead", "rows")
+
+    def __init__(self, lead: tuple[int, ...]) -> None:
+        self.lead = lead
+        self.rows = torch.empty((5, *lead), dtype=_REAL)
+
+    def addresses(self) -> tuple[int, int, int, int, int]:
+        start, step = self.rows.data_ptr(), 8 * self.rows.stride(0)
+        return start, start + step, start + 2 * step, start + 3 * step, start + 4 * step
+
+    def unpack(self) -> Report:
+        rows, lead = self.rows, self.lead
+        count = rows[4].numel()
+        status = rows[4:].view(-1).view(torch.int32)[:count].view(lead)
+        return Report(rows[0], rows[1], rows[2], iterations_of(rows), status)
+
+
+def iterations_of(rows: Tensor) -> Tensor:
+    """The integers in the fourth row of a packed report."""
+    return rows[3:4].view(torch.int64)[0]
+
+
+def unpacked(report: Report | PackedReport) -> Report:
+    return report.unpack() if isinstance(report, PackedReport) else report
+
+
+@dataclass(slots=True)
 class Solved:
     """A solve's outputs; tensors have the leading shape of the arguments, () or (B,)."""
 
@@ -34,13 +74,13 @@ class Solved:
     regularized: Tensor
     f: Tensor
     g: Tensor
-    epsilon: Tensor
-    mass: Tensor
-    residual: Tensor
-    iterations: Tensor
-    status: Tensor
+    packed: Report | PackedReport
     converged: bool | None  # None: not read
     adjoint: Adjoint
+
+    def report(self) -> Report:
+        self.packed = unpacked(self.packed)
+        return self.packed
 
 
 def _on_cpu(cost: Tensor) -> bool:
@@ -54,8 +94,8 @@ def _forward(
     b: Tensor | None,
     epsilon: float | Tensor | None,
     kappa: tuple[float, float] | Tensor,
-) -> tuple[tuple[Tensor, ...], Tensor | None, bool | None]:
-    """sharp, regularized, f, g, epsilon, mass, residual, iterations, status; the history; whether all converged."""
+) -> tuple[tuple[Tensor, ...], Report | PackedReport, Tensor | None, bool | None]:
+    """sharp, regularized, f, g; the report; the history; whether all converged."""
     lead = tuple(cost.shape[:-2])
     if not _on_cpu(cost):
         flat, row, column, mask = arguments.flat_data()
@@ -64,8 +104,8 @@ def _forward(
             flat, row, column, used, arguments.kappas(), mask, arguments.init_g, arguments.reference,
             arguments.method, arguments.criterion, arguments.gradient, arguments.tol, arguments.max_iter,
         )  # fmt: skip
-        found.insert(4, used)
-        return tuple(x.reshape((*lead, *x.shape[1:])) for x in found), history, None
+        shaped = [x.reshape((*lead, *x.shape[1:])) for x in (*found, used)]
+        return tuple(shaped[:4]), Report(shaped[8], *shaped[4:8]), history, None
     kind, (n, m) = cost.dtype, cost.shape[-2:]
     history = None
     if arguments.gradient == UNROLLED:
@@ -75,44 +115,49 @@ def _forward(
         torch.empty(lead, dtype=kind),
         torch.empty((*lead, n), dtype=_REAL),
         torch.empty((*lead, m), dtype=_REAL),
-        *torch.empty((3, *lead), dtype=_REAL).unbind(0),
-        torch.empty(lead, dtype=torch.int64),
-        torch.empty(lead, dtype=torch.int32),
     )
+    report = PackedReport(lead)
     converged = native.solve(
         native.Numbers(cost, a, b, epsilon, kappa, arguments.mask, arguments.reference),
         (arguments.method, arguments.criterion, arguments.tol, arguments.max_iter),
         arguments.init_g,
-        (*outputs, history),
+        outputs,
+        report.addresses(),
+        history,
     )
-    return outputs, history, converged
+    return outputs, report, history, converged
 
 
 class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         cost, a, b, epsilon, kappa, arguments, adjoint, rest = inputs
-        outputs, history, converged = _forward(arguments, cost, a, b, epsilon, kappa)
-        sharp, regularized, f, g, used, _, _, iterations, _ = outputs
+        (sharp, regularized, f, g), report, history, converged = _forward(arguments, cost, a, b, epsilon, kappa)
         ctx.set_materialize_grads(False)
-        tensors = (epsilon if isinstance(epsilon, Tensor) else used, kappa if isinstance(kappa, Tensor) else None)
-        ctx.save_for_backward(cost, a, b, arguments.mask, f, g, *tensors, iterations, history)
+        tensors = (epsilon if isinstance(epsilon, Tensor) else None, kappa if isinstance(kappa, Tensor) else None)
+        # the epsilon used and the iterations: the packed rows, or tensors of their own
+        done = (report.rows, None) if isinstance(report, PackedReport) else (report.epsilon, report.iterations)
+        ctx.save_for_backward(cost, a, b, arguments.mask, f, g, *tensors, *done, history)
         ctx.kappa = None if isinstance(kappa, Tensor) else kappa
         ctx.options = (arguments.reference, arguments.gradient, arguments.max_iter)
         ctx.limit = max(arguments.tol, _FAITHFUL) if arguments.reads_data else None
         ctx.adjoint = adjoint
-        rest += (*outputs[4:], converged)
+        rest += (report, converged)
         return sharp, regularized, f, g
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
-        cost, a, b, mask, f, g, epsilon, kappa, iterations, history = ctx.saved_tensors
+        cost, a, b, mask, f, g, epsilon, kappa, used, iterations, history = ctx.saved_tensors
         kappa = ctx.kappa if kappa is None else kappa
         needs = ctx.needs_input_grad
+        reference, mode, max_iter = ctx.options
+        packed = iterations is None
+        if packed and mode == UNROLLED:
+            iterations = iterations_of(used)
         if _on_cpu(cost) and not (needs[3] or needs[4] or torch.is_grad_enabled()):
-            reference, mode, max_iter = ctx.options
             d_cost, d_a, d_b, residual, largest = native.gradient(
-                native.Numbers(cost, a, b, epsilon, kappa, mask, reference),
+                # the packed rows begin with epsilon
+                native.Numbers(cost, a, b, used if epsilon is None else epsilon, kappa, mask, reference),
                 mode,
                 max_iter,
                 (f, g, iterations, history),
@@ -123,6 +168,9 @@ class _Solve(torch.autograd.Function):
             if ctx.limit is not None and largest > ctx.limit:
                 _warn(largest, ctx.limit)
             return (d_cost if needs[0] else None), d_a, d_b, None, None, None, None, None
+        if packed:
+            used, iterations = used[0], iterations_of(used)
+        epsilon = used if epsilon is None else epsilon
         return _operator_backward(ctx, (cost, a, b, mask, f, g, epsilon, kappa, iterations, history), upstream)
 
 
@@ -184,8 +232,8 @@ def solve(arguments: Arguments) -> Solved:
         rest: list[Any] = []
         outputs: Any = _Solve.apply(cost, a, b, epsilon, kappa, arguments, adjoint, rest)
         if isinstance(epsilon, Tensor):
-            rest[0] = epsilon  # with its gradient: the plan depends on it directly
+            rest[0] = replace(unpacked(rest[0]), epsilon=epsilon)  # with its gradient: the plan depends on it directly
         return Solved(*outputs, *rest, adjoint)  # type: ignore[call-arg]
     found: Any
-    found, _, converged = _forward(arguments, cost, a, b, epsilon, kappa)
-    return Solved(*found, converged, adjoint)  # type: ignore[call-arg]
+    found, report, _, converged = _forward(arguments, cost, a, b, epsilon, kappa)
+    return Solved(*found, report, converged, adjoint)  # type: ignore[call-arg]

@@ -104,18 +104,20 @@ def solve(
     numbers: Numbers,
     how: tuple[int, int, float, int],
     init_g: Tensor | None,
-    outputs: tuple[Tensor | None, ...],
+    outputs: tuple[Tensor, ...],
+    report: tuple[int, ...],
+    history: Tensor | None,
 ) -> bool:
     """One call of the CPU solver; whether every problem converged.
 
-    ``how`` is method, criterion, tol, max_iter; the outputs are sharp, regularized (type of D), f, g, the epsilon used,
-    mass, residual, iterations, status, history (None or empty: not kept).
+    ``how`` is method, criterion, tol, max_iter; the outputs are sharp, regularized (type of D), f, g; the report holds
+    the addresses of the epsilon used, mass, residual, iterations and status; no history: not kept.
     """
     init_g = _upstream(init_g, _REAL)
     return core.cpu_solve(
         numbers.numbers,
         (*how, 0 if init_g is None else init_g.data_ptr(), torch.get_num_threads()),
-        tuple([0 if x is None else x.data_ptr() for x in outputs]),
+        (*[x.data_ptr() for x in outputs], *report, address(history)),
     )
 
 
@@ -123,13 +125,14 @@ def gradient(
     numbers: Numbers,
     mode: int,
     max_iter: int,
-    solution: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    solution: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     upstream: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None],
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, float]:
     """Gradients in D, a and b (None where not wanted), each problem's residual, and the largest of these.
 
-    ``solution`` is f, g, iterations, history; ``upstream`` the gradients on sharp, regularized, f and g, None for 0.
+    ``solution`` is f, g, and for the unrolled mode iterations and history; ``upstream`` are the gradients on sharp,
+    regularized, f and g, None for 0.
     """
     f, g, iterations, history = solution
     cost, kind = numbers.cost, numbers.cost.dtype
@@ -147,7 +150,7 @@ def gradient(
     residual = torch.empty(lead, dtype=_REAL)
     largest = core.cpu_gradient(
         numbers.numbers,
-        (mode, max_iter, iterations.data_ptr(), address(history), torch.get_num_threads()),
+        (mode, max_iter, address(iterations), address(history), torch.get_num_threads()),
         (f.data_ptr(), g.data_ptr(), *[address(x) for x in up]),
         (d_cost.data_ptr(), address(d_a), address(d_b), residual.data_ptr()),
     )
@@ -191,9 +194,10 @@ def solve_cpu(
     max_iter: int,
 ) -> Solved:
     out = allocate(cost, max_iter, gradient == 2, cost.dtype)
-    places = (*out[:4], torch.empty_like(out[4]), *out[4:8], out[8] if gradient == 2 else None)
+    used = torch.empty_like(out[4])
+    report = tuple([x.data_ptr() for x in (used, *out[4:8])])
     numbers = Numbers(cost, a, b, epsilon, kappa, mask, reference)
-    solve(numbers, (method, criterion, tol, max_iter), init_g, places)
+    solve(numbers, (method, criterion, tol, max_iter), init_g, out[:4], report, out[8] if gradient == 2 else None)
     return out
 
 
