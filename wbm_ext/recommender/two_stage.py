@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from wbm_ext.datasets import Ratings
 from wbm_ext.errors import check_name
 from wbm_ext.recommender.networks import AdditivePropensity
 from wbm_ext.recommender.parameters import check_integer, check_number
@@ -74,10 +72,6 @@ class TwoStage(WeightedRecommender):
             progress=self.progress,
             run=self._run,
         )
-
-    def _configuration(self, data: Ratings, judges: Ratings | None) -> dict[str, Any]:
-        # a longer first stage would give other propensities than those of the epochs that are done
-        return {**super()._configuration(data, judges), "epochs": self.epochs}
 
     def _propensity(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(self.propensity_model_(users, items))

@@ -31,7 +31,8 @@ class ASIPS(TwoStage, EntireSpace):
     Parameters
     ----------
     agreement : float
-        Largest difference of two probabilities that agree.
+        Largest difference of two probabilities that agree. The default has the lowest log loss on held-out biased
+        pairs of Coat among .03, .1 and .3.
     difference : {"absolute", "signed"}
         "signed": A1 - A2 <= ``agreement``, as some public code has it; A1 may then be as much below A2 as it likes.
 
@@ -45,7 +46,7 @@ class ASIPS(TwoStage, EntireSpace):
     teacher_histories_ : list of History
     """
 
-    agreement: float = 0.1
+    agreement: float = 0.03
     difference: str = "absolute"
 
     name: ClassVar[str] = "as-ips"
