@@ -1,11 +1,12 @@
 """One harness for every benchmark: timing, machine, results that survive an interrupt, comparison of two runs.
 
 Times are wall-clock seconds of a monotonic clock, given as median with quartiles. A run keeps each record the moment it
-is measured (:class:`Store`), so an interrupted run goes on where it stopped.
+is measured (:class:`Store`, :class:`Journal`), so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import importlib.metadata
@@ -16,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ import wbm_ext
 
 Record = dict[str, Any]
 NOISE = 0.15  # quartile spread over median from which a note is made
+NOISY = 0.1  # share of noisy measurements from which a whole run is called noisy
+BUSY = 0.7  # load average from which times are not to be believed
 SAMPLE = 20e-6  # seconds a sample lasts at least; shorter calls are looped
 
 
@@ -38,6 +41,7 @@ class Timing:
     q1: float
     q3: float
     repeats: int
+    samples: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def spread(self) -> float:
@@ -48,16 +52,19 @@ class Timing:
         """A remark where the quartiles are wide, else nothing."""
         return f"noisy, quartiles {100 * self.spread:.0f} % apart" if self.spread > NOISE else ""
 
-    def record(self) -> Record:
-        return asdict(self) | ({"noise": self.note()} if self.note() else {})
+    def record(self, samples: bool = False) -> Record:
+        """As JSON; ``samples`` keeps every one of them."""
+        found = asdict(self) | ({"noise": self.note()} if self.note() else {})
+        found["samples"] = list(self.samples)
+        return found if samples else {key: value for key, value in found.items() if key != "samples"}
 
 
 def summarize(samples: list[float]) -> Timing:
     """Median and quartiles (linear between the order statistics) of the seconds in ``samples``."""
     if len(samples) < 2:
-        return Timing(samples[0], samples[0], samples[0], 1)
+        return Timing(samples[0], samples[0], samples[0], 1, tuple(samples))
     q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
-    return Timing(median, q1, q3, len(samples))
+    return Timing(median, q1, q3, len(samples), tuple(samples))
 
 
 def measure(
@@ -91,12 +98,73 @@ def measure(
     return summarize(samples)
 
 
+def elapsed(call: Callable[[], object], loops: int = 1, device: str = "cpu") -> float:
+    """Seconds of ``loops`` calls: by the monotonic clock, or on CUDA between two events of the current stream."""
+    if device == "cpu":
+        begin = time.perf_counter()
+        for _ in range(loops):
+            call()
+        return time.perf_counter() - begin
+    begin_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin_event.record()
+    for _ in range(loops):
+        call()
+    end_event.record()
+    end_event.synchronize()
+    return begin_event.elapsed_time(end_event) / 1e3
+
+
+def sample(call: Callable[[], object], least: float = SAMPLE, device: str = "cpu") -> float:
+    """Mean seconds of one call over at least ``least`` seconds, after one call to warm up."""
+    elapsed(call, 1, device)
+    first = elapsed(call, 1, device)
+    loops = int(least / max(first, 1e-9))
+    return elapsed(call, loops, device) / loops if loops > 1 else first
+
+
+def cores(count: int) -> list[int]:
+    """``count`` of the processors this process may use, one of every core before the second of any."""
+    allowed = sorted(os.sched_getaffinity(0))
+    turn: dict[int, int] = {}
+    seen: dict[str, int] = {}
+    for cpu in allowed:
+        siblings = str(cpu)
+        with contextlib.suppress(OSError):
+            siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+        turn[cpu] = seen[siblings] = seen.get(siblings, -1) + 1
+    return sorted(sorted(allowed, key=lambda cpu: (turn[cpu], cpu))[:count])
+
+
+@contextlib.contextmanager
+def pinned(count: int) -> Iterator[list[int]]:
+    """All threads of this process on ``count`` cores within the block, also those that start in it.
+
+    Gives the processors chosen; none where the system has no such call.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield []
+        return
+    before, chosen = os.sched_getaffinity(0), cores(count)
+
+    def pin(processors: Iterable[int]) -> None:
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):  # the thread has ended
+                os.sched_setaffinity(int(task.name), processors)
+
+    pin(chosen)
+    try:
+        yield chosen
+    finally:
+        pin(before)
+
+
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """``count`` threads for torch, this solver and numpy's BLAS within the block.
 
-    Threads are not pinned: on a machine that does other work set the affinity outside, e.g. ``taskset -c 0,1``. JAX
-    takes the cores that the process may use and cannot be told otherwise once it has started.
+    Threads are not pinned here: see :func:`pinned`, or set the affinity outside, e.g. ``taskset -c 0,1``. JAX takes the
+    cores that the process may use and cannot be told otherwise once it has started.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -191,6 +259,39 @@ class Store:
         write_json(self.path, self.content)
 
 
+class Journal(Store):
+    """A store whose records are lines of a file: each is written once, however many there are.
+
+    The first line holds the fingerprint; a last line that an interrupt cut short is dropped.
+    """
+
+    def __init__(self, path: Path, head: Record, setting: Record) -> None:
+        self.path = path
+        print_ = fingerprint(setting)
+        self.content = head | {"setting": setting, "fingerprint": print_, "records": {}}
+        lines: list[Record] = []
+        with contextlib.suppress(OSError):
+            for line in path.read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    lines.append(json.loads(line))
+        if lines and lines[0].get("fingerprint") == print_:
+            self.content["records"] = {line["key"]: line["record"] for line in lines[1:]}
+        self.resumed = len(self.records)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [{"fingerprint": print_}, *({"key": key, "record": record} for key, record in self.records.items())]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def put(self, key: str, record: Record) -> None:
+        self.records[key] = record
+        with self.path.open("a") as file:
+            file.write(json.dumps({"key": key, "record": record}) + "\n")
+
+    def finish(self) -> None:
+        """Mark the run as complete: the next one starts anew."""
+        self.content["complete"] = True
+        self.path.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class Task:
     """One measurement under a key ``section|case|subject``."""
@@ -220,6 +321,29 @@ def run_tasks(tasks: list[Task], store: Store, quiet: bool = False) -> bool:
     except KeyboardInterrupt:
         return False
     return True
+
+
+def noise(result: Record) -> str:
+    """What makes the times of a result doubtful: the load before it, and how many measurements are noisy."""
+    times = [record["seconds"] for record in result["records"].values() if "seconds" in record]
+    wide, machine = sum("noise" in time for time in times), result["machine"]
+    remarks = []
+    if machine["load"] > BUSY:
+        remarks.append(f"load average {machine['load']} on {machine['cores']} cores before the run")
+    if times and wide > NOISY * len(times):
+        remarks.append(f"{wide} of {len(times)} measurements have quartiles over {NOISE:.0%} of their median apart")
+    return "; ".join(remarks)
+
+
+def earlier(text: str) -> Record:
+    """Argument type of ``--against``: an earlier result, read before any work."""
+    try:
+        found = json.loads(Path(text).read_text())
+        if not isinstance(found["records"], dict):
+            raise KeyError("records")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"expected a result's JSON file, got {text}: {error}") from None
+    return found
 
 
 def compare(new: Record, old: Record) -> list[Record]:

@@ -35,14 +35,19 @@ class Problem:
     epsilon: float
 
 
+def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|x_i - y_j|² of points (..., n, k) and (..., m, k)."""
+    squares = (x**2).sum(-1)[..., :, None] + (y**2).sum(-1)[..., None, :]
+    return np.maximum(squares - 2.0 * x @ np.swapaxes(y, -1, -2), 0.0)
+
+
 @lru_cache(maxsize=4)
 def clouds(n: int, epsilon: float, seed: int = 0, dtype: str = "float32", batch: int | None = None) -> Problem:
     """N(0, I) against N(0.5, I) in 32 dimensions, n points each; ``epsilon`` is in units of mean(D)."""
     rng = np.random.default_rng(seed)
     shape = (n, DIMENSION) if batch is None else (batch, n, DIMENSION)
     x, y = rng.standard_normal(shape), rng.standard_normal(shape) + SHIFT
-    squares = (x**2).sum(-1)[..., :, None] + (y**2).sum(-1)[..., None, :]
-    D = np.maximum(squares - 2.0 * x @ np.swapaxes(y, -1, -2), 0.0).astype(dtype)
+    D = squared_distances(x, y).astype(dtype)
     mass = np.full(shape[:-1], 1.0 / n, dtype=dtype)
     return Problem(D, mass, mass.copy(), epsilon * float(D.mean(dtype=np.float64)))
 
@@ -94,19 +99,27 @@ def plain_plan(problem: Problem, iterations: int, first: str = "rows") -> np.nda
     return u[..., :, None] * K * v[..., None, :]
 
 
-def sharp_gradient(D: np.ndarray, plan: np.ndarray, epsilon: float) -> np.ndarray:
-    """d⟨D, P⟩/dD at the solution P of one problem (n, m), masses fixed, by a dense float64 linear system.
+def multipliers(D: np.ndarray, plan: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """λ (n,) and μ (m,), the derivatives of ⟨D, P⟩ in a and b at the solution P, by a dense float64 linear system.
 
-    With G = D∘P and λ, μ from diag(P1) λ + P μ = G1, Pᵀλ + diag(Pᵀ1) μ = Gᵀ1 (last μ pinned to 0):
-    dD = P ∘ (1 + (λ_i + μ_j - D_ij)/ε).
+    With G = D∘P: diag(P1) λ + P μ = G1, Pᵀλ + diag(Pᵀ1) μ = Gᵀ1, last μ pinned to 0 (only sums λ_i + μ_j are defined).
     """
     D, P = D.astype(np.float64), np.asarray(plan, dtype=np.float64)
     n = len(P)
     G = D * P
     H = np.block([[np.diag(P.sum(1)), P], [P.T, np.diag(P.sum(0))]])[:-1, :-1]
     solution = np.linalg.solve(H, np.concatenate([G.sum(1), G.sum(0)])[:-1])
-    lam, mu = solution[:n, None], np.append(solution[n:], 0.0)[None, :]
-    return P * (1.0 + (lam + mu - D) / epsilon)
+    return solution[:n], np.append(solution[n:], 0.0)
+
+
+def sharp_gradient(D: np.ndarray, plan: np.ndarray, epsilon: float) -> np.ndarray:
+    """d⟨D, P⟩/dD at the solution P of one problem (n, m), masses fixed: P ∘ (1 + (λ_i + μ_j - D_ij)/ε).
+
+    λ and μ as in :func:`multipliers`.
+    """
+    D, P = D.astype(np.float64), np.asarray(plan, dtype=np.float64)
+    lam, mu = multipliers(D, P)
+    return P * (1.0 + (lam[:, None] + mu[None, :] - D) / epsilon)
 
 
 def relative_error(got: np.ndarray, expected: np.ndarray) -> float:

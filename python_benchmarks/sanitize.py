@@ -78,8 +78,8 @@ def compiler() -> str:
     return path
 
 
-def units() -> list[Unit]:
-    """The solver's sources with the flags that CMakeLists.txt gives them."""
+def units(driver: Path = DRIVER) -> list[Unit]:
+    """A driver and the solver's sources with the flags that CMakeLists.txt gives them."""
     text = (ROOT / "CMakeLists.txt").read_text()
     found = re.search(r"set\(WBM_CPU_FLAGS ([^)]*)\)", text)
     kernels = re.findall(r"^\s*wbm_kernels\((\w+)([^)]*)\)", text, flags=re.MULTILINE)
@@ -89,7 +89,7 @@ def units() -> list[Unit]:
     x86 = platform.machine() in ("x86_64", "AMD64")
     if not x86:
         kernels = [(isa, flags) for isa, flags in kernels if isa == "baseline"]
-    out = [Unit(DRIVER, ())]
+    out = [Unit(driver, ())]
     for source in sorted((ROOT / "csrc" / "cpu").glob("*.cpp")):
         if source.name.startswith("kernels"):
             out += [Unit(source, (*shared, *flags.split(), f"-DWBM_ISA={isa}")) for isa, flags in kernels]
@@ -104,8 +104,8 @@ def _call(command: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
-def build(sanitizer: str, jobs: int | None = None) -> Path:
-    """Compile what is out of date and link; returns the driver's path.
+def build(sanitizer: str, jobs: int | None = None, source: Path = DRIVER, level: str = "-O1") -> Path:
+    """Compile what is out of date and link ``source`` to the solver; returns the driver's path.
 
     Raises
     ------
@@ -115,11 +115,11 @@ def build(sanitizer: str, jobs: int | None = None) -> Path:
     cxx, folder = compiler(), BUILD / sanitizer.replace(",", "-")
     folder.mkdir(parents=True, exist_ok=True)
     flags = [
-        "-std=c++17", "-O1", "-Wall", "-Wextra", "-Wno-psabi", "-fopenmp", f"-I{ROOT / 'csrc'}",
+        "-std=c++17", level, "-Wall", "-Wextra", "-Wno-psabi", "-fopenmp", f"-I{ROOT / 'csrc'}",
         *(["-g", "-fno-omit-frame-pointer", *SANITIZERS[sanitizer]] if sanitizer != "none" else []),
     ]  # fmt: skip
     newest_header = max(path.stat().st_mtime for path in (ROOT / "csrc").rglob("*.h"))
-    parts = units() + ([Unit(OPENMP, ())] if sanitizer == "thread" else [])
+    parts = units(source) + ([Unit(OPENMP, ())] if sanitizer == "thread" else [])
 
     def compile_unit(unit: Unit) -> Path:
         command = [cxx, *flags, *unit.flags, "-c", str(unit.source)]
@@ -133,7 +133,7 @@ def build(sanitizer: str, jobs: int | None = None) -> Path:
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         objects = [str(path) for path in pool.map(compile_unit, parts)]
     runtime = ["-pthread"] if sanitizer == "thread" else ["-fopenmp"]
-    driver = folder / "driver"
+    driver = folder / source.stem
     _call([cxx, *SANITIZERS[sanitizer], *objects, *runtime, "-o", str(driver)])
     return driver
 

@@ -61,11 +61,14 @@ def _allowed(peer: Peer, problem: Problem, limits: Limits) -> int:
     return int(min(most, max(LEAST, limits.cap / max(each, 1e-7))))
 
 
-def to_residual(peer: Peer, problem: Problem, target: float, limits: Limits, repeats: bool = True) -> Record:
+def to_residual(
+    peer: Peer, problem: Problem, target: float, limits: Limits, repeats: bool = True, samples: bool = False
+) -> Record:
     """Time a solve that achieves ``target``: under the loosest of the tolerances tried whose plan has that residual.
 
     Stopping rules differ, so a tolerance is not compared but what it achieves. Where none achieves it within the cap
-    the record has ``reached: False`` with the best residual, the seconds of one such call and no timing.
+    the record has ``reached: False`` with the best residual, the seconds of one such call and no timing. ``samples``
+    keeps every time.
     """
     iterations = _allowed(peer, problem, limits)
     best: Record = {"residual": float("inf")}
@@ -80,7 +83,7 @@ def to_residual(peer: Peer, problem: Problem, target: float, limits: Limits, rep
         record |= {"reached": record["residual"] <= target, "tolerance": factor * target, "one_call": spent}
         if record["reached"]:
             budget = limits.budget if repeats else 0.0
-            return record | {"seconds": measure(run.call, budget, least=5 if repeats else 1).record()}
+            return record | {"seconds": measure(run.call, budget, least=5 if repeats else 1).record(samples)}
         if record["residual"] < best["residual"]:
             best = record
         if spent > limits.cap or record["residual"] > 100 * target:

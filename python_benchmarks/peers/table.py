@@ -5,10 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from python_benchmarks._harness import Record
+from python_benchmarks._harness import BUSY, Record
 from python_benchmarks.peers.goals import Verdict, verdicts
-
-BUSY = 0.7  # load average from which times are not to be believed
 
 
 def seconds(value: float | None) -> str:

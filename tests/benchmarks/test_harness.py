@@ -133,3 +133,71 @@ def test_comparison_of_two_results(harness):
     old = result(a=(2.0, 1.9, 2.1), b=(1.05, 0.9, 1.2))
     rows = harness.compare(new, old)
     assert [(r["key"], r["ratio"], r["apart"]) for r in rows] == [("a", 2.0, True), ("b", 1.05, False)]
+
+
+def test_a_journal_goes_on_and_drops_the_line_cut_short(harness, tmp_path):
+    path = tmp_path / "cells.jsonl"
+    journal = harness.Journal(path, {"benchmark": "x"}, {"sizes": 1})
+    journal.put("a", {"x": 1})
+    journal.put("b", {"x": 2})
+    path.write_text(path.read_text() + '{"key": "c", "rec')
+    journal = harness.Journal(path, {}, {"sizes": 1})
+    assert (journal.resumed, journal.records) == (2, {"a": {"x": 1}, "b": {"x": 2}})
+    journal.put("d", {"x": 3})
+    assert [json.loads(line).get("key") for line in path.read_text().splitlines()] == [None, "a", "b", "d"]
+    assert harness.Journal(path, {}, {"sizes": 2}).resumed == 0, "another setting starts anew"
+    journal.finish()
+    assert not path.exists()
+
+
+def test_samples_are_kept_on_request(harness):
+    timing = harness.summarize([3.0, 1.0, 2.0])
+    assert "samples" not in timing.record()
+    assert timing.record(samples=True)["samples"] == [3.0, 1.0, 2.0]
+
+
+def test_a_sample_is_the_mean_of_as_many_calls_as_fit(harness, monkeypatch):
+    calls = []
+    now = [0.0]
+
+    def call():
+        calls.append(1)
+        now[0] += 0.5
+
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+    assert harness.sample(call, 4.0) == 0.5
+    assert len(calls) == 2 + 8
+    assert harness.sample(call, 0.1) == 0.5
+
+
+def test_pinning_holds_for_every_thread_and_is_undone(harness):
+    import os
+
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system pins no threads")
+    before = os.sched_getaffinity(0)
+    with harness.pinned(1) as chosen:
+        assert len(chosen) == 1
+        assert os.sched_getaffinity(0) == set(chosen) <= before
+    assert os.sched_getaffinity(0) == before
+    assert harness.cores(10**6) == sorted(before)
+
+
+def test_a_loaded_machine_and_many_wide_spreads_are_told(harness):
+    times = {str(i): {"seconds": {"noise": "noisy"} if i < 2 else {}} for i in range(10)}
+    result = {"machine": {"load": 0.1, "cores": 2}, "records": times}
+    assert harness.noise(result) == "2 of 10 measurements have quartiles over 15% of their median apart"
+    assert harness.noise({"machine": {"load": 0.1, "cores": 2}, "records": {"a": {"seconds": {}}}}) == ""
+    assert "load average 3.0 on 2 cores" in harness.noise({"machine": {"load": 3.0, "cores": 2}, "records": {}})
+
+
+def test_an_earlier_result_is_read_before_any_work(harness, tmp_path):
+    import argparse
+
+    path = tmp_path / "old.json"
+    path.write_text('{"records": {}}')
+    assert harness.earlier(str(path)) == {"records": {}}
+    for text in ("{", "[]", '{"x": 1}'):
+        path.write_text(text)
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a result's JSON file, got"):
+            harness.earlier(str(path))
