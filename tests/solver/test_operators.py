@@ -13,21 +13,36 @@ import wbm_ext
 from problems import CASE_IDS, CASES, random_problem
 
 
-def _arguments(kind: str, gradient: int, requires_grad: bool):
+def _arguments(kind: str, gradient: int, requires_grad: bool, ref: str = "entropy"):
     p = random_problem(kind, 6, 5, batch=(3,), seed=1)
     inputs = [x.clone().requires_grad_(requires_grad) for x in (p.D, p.a, p.b)]
     epsilon = torch.full((3,), 0.4, dtype=torch.float64)
     kappa = torch.tensor([p.kappa] * 3, dtype=torch.float64)
     # unrolled: a fixed number, for the slots of iterations that were not run are not written
     stop = (0.0, 5) if gradient == 2 else (1e-9, 500)
-    return (*inputs, epsilon, kappa, None, None, 0, 1, 0, gradient, *stop)
+    return (*inputs, epsilon, kappa, None, None, int(ref == "product"), 1, 0, gradient, *stop)
 
 
 @pytest.mark.parametrize("gradient", [0, 1, 2], ids=["implicit", "frozen", "unrolled"])
 @pytest.mark.parametrize(("kind", "ref"), CASES, ids=CASE_IDS)
 def test_opcheck_of_solve(kind, ref, gradient):
     for requires_grad in (False, True):
-        opcheck(torch.ops.wbm_ext.solve.default, _arguments(kind, gradient, requires_grad))
+        opcheck(torch.ops.wbm_ext.solve.default, _arguments(kind, gradient, requires_grad, ref))
+
+
+def test_opcheck_with_mask_start_strengths_and_strides():
+    """Masks, a warm start, epsilon and kappa with gradients, default (float64) masses, an expanded and a transposed D."""
+    D, _, b, epsilon, kappa, *_ = _arguments("unbalanced", 0, False)
+    mask = torch.ones(3, 6, 5, dtype=torch.bool)
+    mask[:, 1, :2] = False
+    start = torch.zeros(3, 5, dtype=torch.float64)
+    strengths = (epsilon.requires_grad_(), kappa.requires_grad_())
+    uniform = torch.full((3, 6), 1 / 6, dtype=torch.float64)
+    options = (1, 0, 0, 1e-9, 500)
+    expanded, transposed = D[0].float().expand(3, 6, 5), D.mT.contiguous().float().mT
+    for cost in (expanded, transposed.requires_grad_()):
+        opcheck(torch.ops.wbm_ext.solve.default, (cost, uniform, b.float(), *strengths, mask, start, 1, *options))
+        opcheck(torch.ops.wbm_ext.mean_cost.default, (cost.detach(), uniform, b.float(), mask))
 
 
 def test_opcheck_of_mean_cost_and_the_backward():
@@ -36,8 +51,10 @@ def test_opcheck_of_mean_cost_and_the_backward():
     out = torch.ops.wbm_ext.solve(*_arguments("balanced", 0, False))
     ones = torch.ones(3, dtype=torch.float64)
     upstream = (ones, ones, torch.zeros_like(out[2]), torch.zeros_like(out[3]))
-    arguments = (*upstream, D, a, b, epsilon, kappa, None, out[2], out[3], out[6], out[8], 0, 0, 500)
-    opcheck(torch.ops.wbm_ext.solve_backward.default, arguments)
+    for requires_grad in (False, True):
+        real = [x.detach().clone().requires_grad_(requires_grad) for x in (*upstream, D, a, b, epsilon, kappa)]
+        potentials = [x.detach().clone().requires_grad_(requires_grad) for x in out[2:4]]
+        opcheck(torch.ops.wbm_ext.solve_backward.default, (*real, None, *potentials, out[6], out[8], 0, 0, 500))
 
 
 @pytest.mark.slow
