@@ -1,6 +1,7 @@
 # make run    install into .venv and train naive, IPS and IPS-WBM on a data set: table, plots and JSON under results/
 #             make run DATA=coat ROOT=<folder with train.ascii and test.ascii>    the same on Coat's real ratings
 # make test   install and run the tests (real-data tests too when WBM_DATA names the folder of data sets)
+# make test-reference   the tests of solver and losses without the compiled module, in plain torch (slow: a quarter of an hour)
 # make lint   style, types and formatting
 # make build  rebuild the compiled module in place (seconds)
 PYTHON ?= python3
@@ -14,13 +15,16 @@ BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/dev.txt
 SOURCES := setup.py CMakeLists.txt pyproject.toml constraints/dev.txt $(shell find csrc -type f)
 
-.PHONY: run test lint build clean
+.PHONY: run test test-reference lint build clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/python -m wbm_ext compare --data $(DATA) $(if $(ROOT),--root $(ROOT)) --seeds $(SEEDS) --out $(OUT)
 
 test: $(VENV)/test.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile   # two runners, a thread each; tests that need more ask
+
+test-reference: $(VENV)/test.stamp
+	WBM_BACKEND=reference OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not native and not slow" tests/solver tests/losses
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The WBM paper's toy study (Fig. 2 and 3): two 2-D clouds of 100 samples, moved apart in four steps.
 
+    pip install -e .[bench]
     python -m python_benchmarks.balance [--out results/balance] [--seeds 6]
 
 Fig. 2: propensities by negative log-likelihood (logistic regression; support vector machine with Platt's scaling) grow

@@ -1,4 +1,4 @@
-"""A small confounded problem with a constant effect, and settings under which networks train in a second."""
+"""A small confounded problem with a constant effect of 1."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-EFFECT = 2.0
+from wbm_ext.datasets import make_treatments
 
 
 @dataclass(frozen=True)
 class Confounded:
-    """x_1 raises both the chance of treatment and the outcome, so the naive difference is too large."""
+    """Units of which those with larger outcomes are treated more often, so that the naive difference is too large."""
 
     X: NDArray[np.float64]
     y: NDArray[np.float64]
     treatment: NDArray[np.int64]
-    effect: float = EFFECT
+    effect: float
 
     @property
     def naive(self) -> float:
@@ -30,17 +30,14 @@ class Confounded:
         return {"X": self.X, "y": self.y, "treatment": self.treatment}
 
 
-def confounded(n: int = 600, seed: int = 0) -> Confounded:
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, 4))
-    treatment = (rng.uniform(size=n) < 1 / (1 + np.exp(-X[:, 0]))).astype(int)
-    y = 3 + X[:, 0] + 0.5 * X[:, 1] + EFFECT * treatment + 0.3 * rng.normal(size=n)
-    return Confounded(X, y, treatment)
+def confounded(n: int, seed: int) -> Confounded:
+    data = make_treatments(n, 4, surface="linear", treated=0.4, heterogeneity=0.0, noise=0.3, random_state=seed)
+    return Confounded(data.X, data.y, data.treatment, data.ate())
 
 
 @pytest.fixture(scope="session")
 def problem() -> Confounded:
-    return confounded()
+    return confounded(600, seed=0)
 
 
 @pytest.fixture(scope="session")

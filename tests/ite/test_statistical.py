@@ -83,8 +83,8 @@ def test_an_average_shows_its_interval() -> None:
 @pytest.mark.parametrize("name", ["causal-forest", "orthogonal-forest"])
 def test_the_forests_have_intervals_of_econml(name: str, problem: Any) -> None:
     pytest.importorskip("econml")
-    model = create(name, n_estimators=40, random_state=0).fit(**problem.arguments)
-    few = problem.X[:20]
+    model = create(name, n_estimators=20, random_state=0).fit(**problem.arguments)
+    few = problem.X[:6]
     effect = model.ate(few)
     assert effect.method == "model"
     assert effect.lower < problem.effect < effect.upper

@@ -83,14 +83,16 @@ def test_before_fit_there_is_nothing_to_ask(name: str, small: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_can_be_asked_agrees_with_itself(name: str, small: Any) -> None:
     model = quick(name).fit(**small.arguments)
-    outcomes, effect = model.predict_outcomes(small.X), model.effect(small.X)
-    assert outcomes.shape == (80, 2)
-    assert effect.shape == (80,)
+    X, treatment = small.X[:8], small.treatment[:8]
+    outcomes, effect = model.predict_outcomes(X), model.effect(X)
+    assert outcomes.shape == (8, 2)
+    assert effect.shape == (8,)
     assert outcomes.dtype == effect.dtype == np.float64
     np.testing.assert_allclose(outcomes[:, 1] - outcomes[:, 0], effect, atol=1e-9)
-    assert float(model.ate(small.X)) == pytest.approx(effect.mean())
-    treated = small.treatment == 1
-    assert float(model.att(small.X, small.treatment)) == pytest.approx(effect[treated].mean())
+    assert float(model.ate(X)) == pytest.approx(effect.mean())
+    assert 0 < treatment.sum() < 8
+    # networks answer in float32, where the number of units asked about shows in the last digit
+    assert float(model.att(X, treatment)) == pytest.approx(effect[treatment == 1].mean(), rel=1e-4, abs=1e-6)
     assert model.n_features_in_ == 4
 
 
@@ -99,11 +101,11 @@ def test_same_state_same_numbers_and_global_generators_untouched(name: str, smal
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002 - the global generator is what is watched
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    first = quick(name).fit(**small.arguments).effect(small.X)
+    first = quick(name).fit(**small.arguments).effect(small.X[:5])
     assert torch.equal(before, torch.get_rng_state())
     np.testing.assert_array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
     torch.manual_seed(99)
-    np.testing.assert_array_equal(first, quick(name).fit(**small.arguments).effect(small.X))
+    np.testing.assert_array_equal(first, quick(name).fit(**small.arguments).effect(small.X[:5]))
 
 
 @pytest.mark.parametrize("name", [*NEURAL, "random-forest"])
@@ -126,27 +128,33 @@ def test_a_data_frame_is_the_array_with_names(name: str, small: Any) -> None:
         by_array.effect(small.X[:, :3])
 
 
-# How far each estimate of the mean effect, 2, may be off; the naive difference is off by more than 0.7. Transport of
-# weight 1 takes part of the only strong confounder out of ψ, for the two groups differ by nothing else.
-TOLERANCE = {"knn": 0.4, "psm": 0.3, "random-forest": 0.3, "cfr-wass": 0.4, "escfr": 0.4}
+# How far each estimate of the mean effect, 1, may be off; the naive difference is off by 0.59. Transport takes a part of
+# the confounder out of ψ, for the two groups differ by little else; forests and neighbours smooth over it.
+TOLERANCE = {
+    **dict.fromkeys(NEURAL, 0.2),
+    **{"cfr-wass": 0.3, "escfr": 0.3, "random-forest": 0.25, "knn": 0.2},
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_constant_effect_is_recovered_under_confounding(name: str, problem: Any) -> None:
-    params: dict[str, Any] = {}
-    if name in NEURAL:
-        params = {"epochs": 60, "selection": None, "start_epoch": 10, "batch_size": 32}
-        params = {key: value for key, value in params.items() if key in create(name).get_params()}
-    elif name == "orthogonal-forest":
-        params = {"n_estimators": 40}
+    params: dict[str, Any] = {"epochs": 30, "learning_rate": 2e-3, "selection": None}
+    params |= {"start_epoch": 5, "balance_weight": 0.1}
+    params = {key: value for key, value in params.items() if key in create(name).get_params()}
+    units = slice(None)
+    if name == "orthogonal-forest":
+        params, units = {"n_estimators": 20}, slice(60)
     model = create(name, random_state=0, **params).fit(**problem.arguments)
-    tolerance = TOLERANCE.get(name, 0.2)
-    assert problem.naive - problem.effect > 0.7 > tolerance + 0.05
-    X, treatment = (
-        (problem.X[:100], problem.treatment[:100]) if name == "orthogonal-forest" else (problem.X, problem.treatment)
-    )
+    tolerance = TOLERANCE.get(name, 0.1)
+    X, treatment = problem.X[units], problem.treatment[units]
     assert float(model.ate(X)) == pytest.approx(problem.effect, abs=tolerance)
-    assert float(model.att(X, treatment)) == pytest.approx(problem.effect, abs=tolerance + 0.05)
+    assert float(model.att(X, treatment)) == pytest.approx(problem.effect, abs=tolerance)
+
+
+def test_an_estimate_that_ignores_the_confounder_fails_these_tolerances(problem: Any) -> None:
+    blind = create("ols").fit(np.zeros((600, 1)), problem.y, treatment=problem.treatment)
+    assert float(blind.ate(np.zeros((600, 1)))) == pytest.approx(problem.naive)
+    assert problem.naive - problem.effect > max(TOLERANCE.values()) + 0.25
 
 
 @pytest.mark.parametrize("name", FORESTS)

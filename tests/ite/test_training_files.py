@@ -101,3 +101,14 @@ def test_a_callback_sees_a_system_that_can_be_asked(small: Any) -> None:
     assert len(seen) == 4
     assert model.history_.stopped == "callback"
     assert seen[-1] == pytest.approx(float(model.ate(small.X)))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", NEURAL)
+def test_a_gpu_gives_what_the_cpu_gives(name: str, small: Any, tmp_path: Path) -> None:
+    by_cpu = quick(name, dtype="float64").fit(**small.arguments).effect(small.X)
+    model = quick(name, dtype="float64", device="cuda").fit(**small.arguments)
+    np.testing.assert_allclose(model.effect(small.X), by_cpu, rtol=1e-5, atol=1e-7)
+    model.save(tmp_path / "model.pt")
+    np.testing.assert_allclose(wbm_ext.load(tmp_path / "model.pt", "cpu").effect(small.X), by_cpu, rtol=1e-5, atol=1e-7)

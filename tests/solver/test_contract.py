@@ -344,6 +344,7 @@ def test_a_large_offset_of_the_cost(offset):
     torch.testing.assert_close(moved.plan, plain.plan, atol=1e-9, rtol=0)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize(("shape", "strides"), [((2, 3), (2**31, 1)), ((2, 3, 3), (2**31, 3, 1))])
 def test_offsets_beyond_two_to_the_31(shape, strides):
     memory = torch.empty(2**31 + 9)  # pages that are never touched cost nothing

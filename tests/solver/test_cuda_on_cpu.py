@@ -19,6 +19,7 @@ import pytest
 
 from wbm_ext._native import core
 
+pytestmark = pytest.mark.native
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = ROOT / "tests" / "cuda_on_cpu"
 INF, NAN = np.inf, np.nan

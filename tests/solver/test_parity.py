@@ -129,6 +129,7 @@ def test_float32_delivers_the_residual_it_reports():
     assert float((rounded.sum(1) - 1 / 30).abs().sum() + (rounded.sum(0) - 1 / 30).abs().sum()) < 2e-6
 
 
+@pytest.mark.native
 def test_every_instruction_set_gives_the_same_answer():
     script = (
         "import sys, torch, wbm_ext; sys.path.insert(0, sys.argv[1]); from problems import random_problem, KINDS\n"

@@ -54,7 +54,7 @@ class _Disentangled(NeuralEstimator):
         if self.factual_loss == "batch":
             factual = error.mean()
         else:
-            factual = sum(part.mean() for part in (error[:n], error[n:]) if len(part))
+            factual = torch.stack([part.mean() for part in (error[:n], error[n:]) if len(part)]).sum()
         return {
             "factual": factual,
             "treatment": self.treatment_weight * binary_cross_entropy_with_logits(model.treatment_logit(r), treated),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class DisentangledModel(Network):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        options = {"generator": generator, "dtype": dtype}
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.factor = factor
         self.common = Dense(n_in, common, activation, **options)
         # The three factors' layers as one.
@@ -69,15 +70,8 @@ class DisentangledModel(Network):
 
         The mean over a factor's outputs of |W_1 W_2 ...|, the product of the weights between (Wu et al. 2022).
         """
-        product = torch.eye(self._n_in, dtype=self.factors.layers[0].weight.dtype, device=self._device)
-        for layer in (*self.common.layers, *self.factors.layers):
-            product = layer.weight @ product
+        first, *others = (layer.weight for layer in (*self.common.layers, *self.factors.layers))
+        product = first
+        for weight in others:
+            product = weight @ product
         return product.abs().view(3, self.factor, -1).mean(1)
-
-    @property
-    def _n_in(self) -> int:
-        return (*self.common.layers, *self.factors.layers)[0].in_features
-
-    @property
-    def _device(self) -> torch.device:
-        return self.factors.layers[0].weight.device

@@ -21,6 +21,7 @@ from wbm_ext.training import Callback, Run, Streams, distributed, fingerprint, t
 
 Path = str | os.PathLike[str]
 Function = Callable[[int, dict[str, float]], Any]
+Units = tuple[NDArray, NDArray, NDArray]
 
 # What may differ when a run goes on; the random state is told by its streams.
 _FREE = ("epochs", "progress", "device", "n_bootstrap", "n_jobs", "random_state")
@@ -86,7 +87,7 @@ class TrainedEstimator(Saveable, EffectEstimator):
         self._train(x[trained], outcomes[trained], treated[trained], judges, run, callbacks)
         return self._bootstrap(x, outcomes, treated, run.streams)
 
-    def _validation_units(self, validation: Any) -> tuple[NDArray, ...]:
+    def _validation_units(self, validation: Any) -> Units | tuple[()]:
         """Return x, y and treatment of the units given to judge; () if there are none."""
         if validation is None:
             return ()
@@ -105,13 +106,13 @@ class TrainedEstimator(Saveable, EffectEstimator):
         return {"system": self.name, "params": params, "data": fingerprint(*data)}
 
     def _judges(
-        self, x: NDArray, y: NDArray, treated: NDArray, others: tuple[NDArray, ...], streams: Streams
+        self, x: NDArray, y: NDArray, treated: NDArray, others: Units | tuple[()], streams: Streams
     ) -> tuple[Judges | None, NDArray[np.int64]]:
         """Return who judges the epochs, and the positions of the units to train on."""
         everyone = np.arange(len(y))
         if others:
-            pool = tuple(np.concatenate(pair) for pair in zip((x, y, treated), others, strict=True))
-            return Judges(*others, pool), everyone
+            pool = [np.concatenate(pair) for pair in zip((x, y, treated), others, strict=True)]
+            return Judges(*others, (pool[0], pool[1], pool[2])), everyone
         if self.selection is None:
             return None, everyone
         held = hold_out(treated, self.validation_fraction, streams)
@@ -186,6 +187,7 @@ class _Reporter(Callback):
         return loss_of(self.estimator.selection, self.figures)
 
     def _look(self) -> None:
+        assert self.judges is not None
         self.figures = self.judges(self.estimator._outcomes(self.judges.x))
 
     def on_epoch_start(self, epoch: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class StackedLinear(nn.Module):
         self.in_features = n_in
         self.weight = nn.Parameter(torch.empty(count, n_in, n_out, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(count, 1, n_out, dtype=dtype))
-        initialise_linear(self, generator)
+        initialise_linear(cast("nn.Linear", self), generator)  # reads in_features and parameters() alone
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == 2:
@@ -51,7 +52,7 @@ class Dense(nn.Module):
         sizes = [n_in, *widths]
         self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, *pair, dtype=dtype) for pair in pairwise(sizes))
         for layer in self.layers:
-            initialise_linear(layer, generator)
+            initialise_linear(cast("nn.Linear", layer), generator)
         self.out_features = sizes[-1]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ class NeuralEstimator(TrainedEstimator):
         if self.factual_loss == "batch":
             return mse_loss(factual, batch.y)
         groups = [part for part in (slice(0, n), slice(n, None)) if len(batch.y[part])]
-        return sum(mse_loss(factual[part], batch.y[part]) for part in groups)
+        return torch.stack([mse_loss(factual[part], batch.y[part]) for part in groups]).sum()
 
     # ------------------------------------------------------------------ training
 

@@ -115,8 +115,8 @@ class TransportEstimator(BalancedEstimator):
     def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
         super()._diagnose(epoch, record)
         if self._seen:
-            mass, residual = torch.tensor(self._seen).mean(0).tolist()
-            record.update(transported_mass=mass, residual=residual)
+            means = [float(torch.stack(values).mean()) for values in zip(*self._seen, strict=True)]
+            record.update(zip(("transported_mass", "residual"), means, strict=True))
 
     # ------------------------------------------------------------------ after fit
 

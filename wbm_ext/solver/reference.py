@@ -222,6 +222,9 @@ def iterate(
         if criterion == SCALING and tol > 0:
             change = (torch.exp(new_f / t.epsilon) - torch.exp(f / t.epsilon)).square().sum(1)
             change = change + (torch.exp(new_g / t.epsilon) - torch.exp(g / t.epsilon)).square().sum(1)
+        if limits is None and tol == 0:
+            f, g, iterations = new_f, new_g, iterations + 1
+            continue
         f, g = torch.where(running[:, None], new_f, f), torch.where(running[:, None], new_g, g)
         iterations = iterations + running
         if tol > 0:

@@ -20,7 +20,7 @@ from torch import Tensor
 from wbm_ext.solver.reference import Marginal, Terms, safe, terms
 
 
-def _solve_symmetric(t: Terms, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def solve_symmetric(t: Terms, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The system above, scaled by its diagonal; with both marginals hard its null vector (1, -1) is lifted.
 
     Returns x, y and each problem's relative residual.
@@ -151,7 +151,7 @@ def implicit_gradient_and_residual(
     entropy = plan * log_plan
     h1 = -sharp * (entropy.sum(2) + r * safe(f) * t.rows.inverse_kappa) + q_f
     h2 = -sharp * (entropy.sum(1) + c * safe(g) * t.columns.inverse_kappa) + q_g
-    x, y, residual = _solve_symmetric(t, plan, h1, h2)
+    x, y, residual = solve_symmetric(t, plan, h1, h2)
     dcost = plan * (sharp[:, :, None] * (1 + log_plan) + reg[:, :, None] + x[:, :, None] + y[:, None, :])
     da = da + _mass_gradient(t, t.rows, t.columns, sharp, reg, f, r, x)
     db = db + _mass_gradient(t, t.columns, t.rows, sharp, reg, g, c, y)

@@ -1,11 +1,13 @@
 """The operators in plain torch: the kernels of ``WBM_BACKEND=reference``, and of devices without one of their own.
 
-Same signatures, statuses and refusals as the compiled ones; the iterations are plain ones in the log domain (with the
-translation of the potentials for ``method="auto"``), so that small epsilon takes many of them. Memory O(n m) for the
-solve, O((n + m)^2) for the implicit gradient, O(iterations n m) for the unrolled one.
+Same signatures, statuses and refusals as the compiled ones; the iterations are plain ones in the log domain, with the
+translation of the potentials, annealing and dense Newton steps for ``method="auto"``. Memory O(n m) for plain
+iterations, O((n + m)^2) for Newton steps and the implicit gradient, O(iterations n m) for the unrolled one.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,11 +15,13 @@ from torch import Tensor
 from wbm_ext._native import BACKEND
 from wbm_ext.solver import reference as plain
 from wbm_ext.solver.native import Solved, allocate
-from wbm_ext.solver.reference import FROZEN, IMPLICIT, MARGINAL, MET, SINKHORN, STAGNATED, UNROLLED
+from wbm_ext.solver.reference import ACCELERATED, FROZEN, IMPLICIT, MARGINAL, MET, SINKHORN, STAGNATED, UNROLLED
 from wbm_ext.solver.reference_gradient import implicit_gradient_and_residual
+from wbm_ext.solver.reference_newton import accelerate
 from wbm_ext.solver.status import REFUSED, Status
 
 _INF = float("inf")
+_PLAIN = 100  # plain iterations on the whole batch before Newton steps on what is left of it
 
 
 def mean_cost(cost: Tensor, a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
@@ -78,6 +82,12 @@ def _harmless(
     )
 
 
+def _terms_at(
+    cost: Tensor, a: Tensor, b: Tensor, kappa: Tensor, mask: Tensor | None, reference: int, epsilon: Tensor
+) -> plain.Terms:
+    return plain.terms(cost, a, b, epsilon, kappa, mask, reference)
+
+
 def solve(
     cost: Tensor,
     a: Tensor,
@@ -98,9 +108,20 @@ def solve(
     history = allocate(cost, max_iter, gradient == UNROLLED, cost.dtype)[8]
     if init_g is not None:
         init_g = torch.where(refused[:, None], 0.0, init_g)
-    t = plain.terms(*_harmless(refused, cost, a, b, epsilon, kappa, mask), reference)
-    record = history if gradient == UNROLLED else None
-    f, g, iterations, end = plain.iterate(t, init_g, method, criterion, tol, max_iter, history=record)
+    cost, a, b, epsilon, kappa, mask = _harmless(refused, cost, a, b, epsilon, kappa, mask)
+    t = plain.terms(cost, a, b, epsilon, kappa, mask, reference)
+    if method == ACCELERATED and criterion == MARGINAL and tol > 0:
+        f, g, iterations, end = plain.iterate(t, init_g, method, criterion, tol, min(max_iter, _PLAIN))
+        for p in ((end != MET) & (iterations < max_iter)).nonzero().flatten().tolist():
+            one = slice(p, p + 1)
+            data = (kappa[one], None if mask is None else mask[one], reference)
+            problem = partial(_terms_at, cost[one], a[one], b[one], *data)
+            left = max_iter - int(iterations[p])
+            f[one], g[one], more, end[one] = accelerate(problem, epsilon[one], g[one], method, tol, left)
+            iterations[one] += more
+    else:
+        record = history if gradient == UNROLLED else None
+        f, g, iterations, end = plain.iterate(t, init_g, method, criterion, tol, max_iter, history=record)
     f, g = plain.gauge(t, f, g)
     sharp, regularized, mass = plain.costs(t, f, g)
     residual = plain.residual(t, f, g)
