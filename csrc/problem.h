@@ -93,7 +93,7 @@ struct Adjoint {
   const double* grad_regularized = nullptr;  // (batch)
   const double* grad_f = nullptr;            // (batch, n)
   const double* grad_g = nullptr;            // (batch, m)
-  void* grad_cost = nullptr;                 // (batch, n, m) contiguous, type of cost
+  void* grad_cost = nullptr;                 // (batch, n, m) contiguous, type of cost; nullptr: not wanted (never with unrolled)
   double* grad_a = nullptr;                  // (batch, n)
   double* grad_b = nullptr;                  // (batch, m)
   double* residual = nullptr;                // (batch) relative residual of the linear system

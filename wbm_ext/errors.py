@@ -4,43 +4,60 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
+import warnings
 from collections.abc import Iterable
 from types import ModuleType
 
 
-class _SiteWarning(UserWarning):
-    """A warning shown once per call site, whatever figures its text holds.
-
-    Python's default filter shows a warning once per call site *and text*. Figures differ from call to call, so the
-    text compares equal to any other text of its category: once per call site is what remains. The filters ``always``
-    and ``error`` act as usual.
-    """
-
-    def __str__(self) -> str:
-        return _SiteText(super().__str__())
-
-
-class ConvergenceWarning(_SiteWarning):
+class ConvergenceWarning(UserWarning):
     """A solve ended above its tolerance; the message holds the residual reached and the remedy. Once per call site."""
 
 
-class BalanceWarning(_SiteWarning):
+class BalanceWarning(UserWarning):
     """Reweighting has put most of the mass on a few samples; the message holds how few and the remedy.
 
     Once per call site.
     """
 
 
-class _SiteText(str):
-    """A text that equals every other text of its kind (the key of Python's once-per-site registry)."""
+_shown: set[tuple[str, int, type[Warning]]] = set()
+_filters: list[object] = []
 
-    __slots__ = ()
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _SiteText) or str.__eq__(self, other)  # type: ignore[arg-type]
+def warn_once(warning: Warning) -> None:
+    """Show ``warning`` at the first line outside this package and torch, once per line and category.
 
-    def __hash__(self) -> int:
-        return hash("wbm_ext.errors")
+    Python's default filter tells texts apart, and their figures differ from call to call; here the line counts
+    alone. The filters ``always``, ``error`` and ``ignore`` act as usual, and a change of
+    filters starts anew.
+    """
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("wbm_ext", "torch"):
+        frame = frame.f_back
+    module, line, path = frame.f_globals.get("__name__", "<unknown>"), frame.f_lineno, frame.f_code.co_filename
+    if _filters != warnings.filters:
+        _filters[:] = warnings.filters
+        _shown.clear()
+    if _action(warning, module, line) not in ("always", "error", "ignore"):
+        site = (path, line, type(warning))
+        if site in _shown:
+            return
+        _shown.add(site)
+    warnings.warn_explicit(warning, type(warning), path, line, module=module)
+
+
+def _action(warning: Warning, module: str, line: int) -> str:
+    """What the filters in force say of a warning of this line."""
+    for action, text, category, where, number in warnings.filters:
+        if (
+            (text is None or text.match(str(warning)))  # type: ignore[attr-defined]
+            and isinstance(warning, category)
+            and (where is None or where.match(module))  # type: ignore[attr-defined]
+            and number in (0, line)
+        ):
+            return action
+    return "default"
 
 
 class UnknownNameError(ValueError):

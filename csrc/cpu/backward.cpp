@@ -14,8 +14,10 @@ namespace {
 template <typename T>
 void refuse(const View<T>& view, const Adjoint& adjoint, std::int64_t p) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  T* out = static_cast<T*>(adjoint.grad_cost) + p * view.n * view.m;
-  std::fill(out, out + view.n * view.m, static_cast<T>(nan));
+  if (adjoint.grad_cost) {
+    T* out = static_cast<T*>(adjoint.grad_cost) + p * view.n * view.m;
+    std::fill(out, out + view.n * view.m, static_cast<T>(nan));
+  }
   std::fill(adjoint.grad_a + p * view.n, adjoint.grad_a + (p + 1) * view.n, nan);
   std::fill(adjoint.grad_b + p * view.m, adjoint.grad_b + (p + 1) * view.m, nan);
   adjoint.residual[p] = nan;

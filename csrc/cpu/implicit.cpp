@@ -91,7 +91,7 @@ class ImplicitGradient {
       if (right_side(h1, h2)) adjoint.residual[p] = solve(h1, h2);
       mass_gradients();
     }
-    cost_gradient(static_cast<T*>(adjoint.grad_cost) + p * n_ * m_, adjoint.mode == Gradient::frozen);
+    if (adjoint.grad_cost) cost_gradient(static_cast<T*>(adjoint.grad_cost) + p * n_ * m_, adjoint.mode == Gradient::frozen);
     write_mass_gradients(view_, da_, db_, adjoint, p);
   }
 
@@ -168,17 +168,17 @@ class ImplicitGradient {
     return rows > 0.0 || columns > 0.0;
   }
 
-  // The side with fewer entries is the one that is kept.
+  // The side with fewer entries is the one that is kept. Gradients in float32 need no more than a part of their rounding.
   double solve(const std::vector<double>& h1, const std::vector<double>& h2) {
     const auto k = [&](const Side& side) { return side.hard ? 1.0 : 1.0 + view_.epsilon / side.kappa; };
     const double k1 = k(view_.rows), k2 = k(view_.columns);
-    if (m_ <= n_) return solve_plan_system(plan_, r_, c_, k1, k2, view_.both_hard(), h1, h2, x_, y_);
+    if (m_ <= n_) return solve_plan_system(plan_, r_, c_, k1, k2, view_.both_hard(), kTolerance, h1, h2, x_, y_);
     StoredMatrix<double> transposed(m_, n_, team_);
     for (std::int64_t j = 0; j < m_; ++j) std::fill(transposed.row(j) + n_, transposed.row(j) + transposed.padded(), 0.0);
     for (std::int64_t begin = 0; begin < m_; begin += 8)
       for (std::int64_t i = 0; i < n_; ++i)
         for (std::int64_t j = begin; j < std::min(begin + 8, m_); ++j) transposed.row(j)[i] = plan_.row(i)[j];
-    return solve_plan_system(transposed, c_, r_, k2, k1, view_.both_hard(), h2, h1, y_, x_);
+    return solve_plan_system(transposed, c_, r_, k2, k1, view_.both_hard(), kTolerance, h2, h1, y_, x_);
   }
 
   void mass_gradients() {
@@ -213,6 +213,7 @@ class ImplicitGradient {
     for (const Extra& e : extra_) out[e.i * m_ + e.j] += static_cast<T>(e.flow);
   }
 
+  static constexpr double kTolerance = sizeof(T) == 4 ? 1e-9 : 1e-14;
   // Rows with less than this share of the plan count as empty: 1/r would overflow with what it multiplies.
   static constexpr double kEmpty = 1e-100;
   struct Extra {

@@ -9,7 +9,6 @@
 namespace wbm {
 namespace {
 
-constexpr double kRelativeResidual = 1e-14;
 constexpr int kTrial = 12;            // products after which the rate of plain conjugate gradients is judged anew
 constexpr double kCheaper = 60.0;     // products that a factor costs
 constexpr std::int64_t kLargestFactor = 6144;
@@ -28,7 +27,8 @@ class System {
     excess_ = k2 - 1.0 / k1;
   }
 
-  double solve(const std::vector<double>& h1, const std::vector<double>& h2, std::vector<double>& x, std::vector<double>& y) {
+  double solve(double tolerance, const std::vector<double>& h1, const std::vector<double>& h2, std::vector<double>& x,
+               std::vector<double>& y) {
     // h2 - P' (h1 / (k1 r)); the scale of the answer's error is that of both terms before they cancel
     plan_.set_v([](std::int64_t) { return 0.0; });
     std::vector<double> eliminated(n_);
@@ -44,7 +44,7 @@ class System {
     h_.project(residual_);
     std::fill(y.begin(), y.end(), 0.0);
     best_ = size();
-    iterate(kRelativeResidual * scale, y);
+    iterate(tolerance * scale, y);
     y = best_y_;
     centre(y);
 
@@ -133,9 +133,9 @@ class System {
 }  // namespace
 
 double solve_plan_system(StoredMatrix<double>& plan, const std::vector<double>& r, const std::vector<double>& c, double k1,
-                         double k2, bool both_hard, const std::vector<double>& h1, const std::vector<double>& h2,
+                         double k2, bool both_hard, double tolerance, const std::vector<double>& h1, const std::vector<double>& h2,
                          std::vector<double>& x, std::vector<double>& y) {
-  return System(plan, r, c, k1, k2, both_hard).solve(h1, h2, x, y);
+  return System(plan, r, c, k1, k2, both_hard).solve(tolerance, h1, h2, x, y);
 }
 
 }  // namespace wbm

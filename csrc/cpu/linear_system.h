@@ -14,9 +14,9 @@ namespace wbm {
 // preconditioned by its diagonal while that is cheap, else by a float32 factor of it. With both marginals hard H 1 = 0, and
 // any y + t 1 will do. Rows and columns whose sum is 0 are left out (x = y = 0 there).
 //
-// P is overwritten by nothing; returns the relative residual reached.
+// Stops at the relative residual `tolerance`, or where rounding lets it come no closer; returns what was reached.
 double solve_plan_system(StoredMatrix<double>& plan, const std::vector<double>& r, const std::vector<double>& c, double k1,
-                         double k2, bool both_hard, const std::vector<double>& h1, const std::vector<double>& h2,
+                         double k2, bool both_hard, double tolerance, const std::vector<double>& h1, const std::vector<double>& h2,
                          std::vector<double>& x, std::vector<double>& y);
 
 }  // namespace wbm

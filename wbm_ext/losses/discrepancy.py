@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wbm_ext.errors import BalanceWarning
+from wbm_ext.errors import BalanceWarning, warn_once
 from wbm_ext.losses.groups import fixed_shapes
 from wbm_ext.losses.masses import effective_sample_size
 from wbm_ext.solver import SinkhornResult
-from wbm_ext.solver.verdict import call_site
 
 MIN_ESS = 0.1
 
@@ -99,5 +97,5 @@ def warn_of_collapse(a: Tensor, b: Tensor, min_ess: float | None) -> None:
                 "likelihood of the treatment more weight beside this loss, or take masses='self-normalized' where they "
                 "are 'softmax' (min_ess=0 silences this)"
             )
-            warnings.warn(BalanceWarning(message), stacklevel=call_site())
+            warn_once(BalanceWarning(message))
             return

@@ -6,7 +6,6 @@ tensors); here a call costs microseconds. The CPU kernels are entered with numbe
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +13,12 @@ import torch
 from torch import Tensor
 
 from wbm_ext._native import BACKEND
-from wbm_ext.errors import ConvergenceWarning
+from wbm_ext.errors import ConvergenceWarning, warn_once
 from wbm_ext.solver import native
 from wbm_ext.solver.arguments import Arguments, pair, uniform
 from wbm_ext.solver.derivatives import pull_back
 from wbm_ext.solver.reference import IMPLICIT, UNROLLED
 from wbm_ext.solver.result import Adjoint
-from wbm_ext.solver.verdict import call_site
 
 _REAL = torch.float64
 _FAITHFUL = 1e-6  # residual of the backward's linear system that is never warned of
@@ -209,12 +207,11 @@ def _operator_backward(
 
 
 def _warn(largest: float, limit: float) -> None:
-    warnings.warn(
+    warn_once(
         ConvergenceWarning(
             f"the backward's linear system was solved to a relative residual of {largest:.2e} > {limit:.0e} only, and "
             "the gradient is as inexact; raise epsilon, or use float64"
-        ),
-        stacklevel=call_site(),
+        )
     )
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-
 import torch
 from torch import Tensor
 
-from wbm_ext.errors import ConvergenceWarning
+from wbm_ext.errors import ConvergenceWarning, warn_once
 from wbm_ext.solver.arguments import Arguments
 from wbm_ext.solver.status import REFUSED, Status, describe
 
@@ -77,15 +74,6 @@ def _explain(arguments: Arguments, epsilon: Tensor, p: int, status: int) -> str:
     return f"init must hold finite potentials (-inf only where there is no mass), got NaN or +inf{where}"
 
 
-def call_site() -> int:
-    """Stack level of the first frame outside this package and torch, for ``warnings.warn``."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("wbm_ext", "torch"):
-        frame = frame.f_back
-        level += 1
-    return level
-
-
 def _unwrap(x: Tensor) -> Tensor:
     """The tensor under the wrappers of ``torch.func``."""
     while torch._C._functorch.is_functorch_wrapped_tensor(x):
@@ -125,8 +113,7 @@ def _warn(arguments: Arguments, bits: list[int], residual: list[float]) -> None:
         f"Sinkhorn did not converge{count}: {reason} with residual {residual[worst]:.2e} > tol "
         f"{arguments.tol:.0e}; {remedy}"
     )
-    # an instance, so that the once-per-site registry is keyed by its text, which equals that of its kind
-    warnings.warn(ConvergenceWarning(message), stacklevel=call_site())
+    warn_once(ConvergenceWarning(message))
 
 
 def judge(arguments: Arguments, epsilon: Tensor, status: Tensor, residual: Tensor) -> None:
