@@ -160,7 +160,7 @@ class _Solve(torch.autograd.Function):
                 max_iter,
                 (f, g, iterations, history),
                 upstream,  # type: ignore[arg-type]
-                needs[1:3],
+                needs[:3],
             )
             ctx.adjoint.residual = residual
             if ctx.limit is not None and largest > ctx.limit:

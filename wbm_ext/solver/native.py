@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wbm_ext._native import core
+from wbm_ext.solver.reference import UNROLLED
 
 _REAL = torch.float64
 
@@ -127,8 +128,8 @@ def gradient(
     max_iter: int,
     solution: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     upstream: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None],
-    wanted: tuple[bool, bool],
-) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, float]:
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, float]:
     """Gradients in D, a and b (None where not wanted), each problem's residual, and the largest of these.
 
     ``solution`` is f, g, and for the unrolled mode iterations and history; ``upstream`` are the gradients on sharp,
@@ -144,15 +145,16 @@ def gradient(
         _upstream(upstream[3], _REAL),
     )
     f, g = f.contiguous(), g.contiguous()
-    d_cost = torch.empty(cost.shape, dtype=kind)
-    d_a = torch.empty((*lead, n), dtype=numbers.masses) if wanted[0] else None
-    d_b = torch.empty((*lead, m), dtype=numbers.masses) if wanted[1] else None
+    # The unrolled gradient gathers in D's, wanted or not.
+    d_cost = torch.empty(cost.shape, dtype=kind) if wanted[0] or mode == UNROLLED else None
+    d_a = torch.empty((*lead, n), dtype=numbers.masses) if wanted[1] else None
+    d_b = torch.empty((*lead, m), dtype=numbers.masses) if wanted[2] else None
     residual = torch.empty(lead, dtype=_REAL)
     largest = core.cpu_gradient(
         numbers.numbers,
         (mode, max_iter, address(iterations), address(history), torch.get_num_threads()),
         (f.data_ptr(), g.data_ptr(), *[address(x) for x in up]),
-        (d_cost.data_ptr(), address(d_a), address(d_b), residual.data_ptr()),
+        (address(d_cost), address(d_a), address(d_b), residual.data_ptr()),
     )
     return d_cost, d_a, d_b, residual, largest
 
@@ -223,7 +225,8 @@ def solve_backward_cpu(
     numbers = Numbers(cost, a, b, epsilon, kappa, mask, reference)
     solution = (f, g, iterations, history if history.numel() else None)
     upstream = (grad_sharp, grad_regularized, grad_f, grad_g)
-    d_cost, d_a, d_b, residual, _ = gradient(numbers, mode, max_iter, solution, upstream, (True, True))
+    d_cost, d_a, d_b, residual, _ = gradient(numbers, mode, max_iter, solution, upstream, (True, True, True))
+    assert d_cost is not None
     assert d_a is not None
     assert d_b is not None
     return d_cost, d_a.to(a.dtype), d_b.to(b.dtype), residual
