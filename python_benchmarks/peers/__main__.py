@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from python_benchmarks import _harness as harness
-from python_benchmarks.peers import batches, own, single, table
+from python_benchmarks.peers import batches, own, safeguard, single, table
 from python_benchmarks.peers.loaded import load, packages
 from python_benchmarks.peers.options import Options
 from python_benchmarks.peers.subjects import Limits
@@ -34,6 +34,7 @@ SECTIONS: dict[str, Callable[[Options], list[harness.Task]]] = {
     "memory": own.memory,
     "batch": batches.batch,
     "tight": single.tight,
+    "safeguard": safeguard.safeguard,
 }
 
 

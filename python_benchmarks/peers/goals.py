@@ -28,6 +28,7 @@ TIGHT_SECONDS = {
 BATCH_SECONDS, BATCH_RATIO = 0.8e-3, (("POT solve_batch", 60.0), ("OTT-JAX", 20.0))
 BACKWARD = {"0.003": 0.3, "0.01": 0.3, "0.05": 0.7}
 MEMORY_MIB, THREAD_SHARE = 20.0, 0.9
+SAFEGUARD = 1.1  # times the plain solve, at the 95th percentile
 LATENCY_SECONDS = {"no gradient": 40e-6, "forward + backward": 150e-6}
 
 
@@ -168,6 +169,13 @@ def _own(records: Records) -> Iterator[Verdict]:
         yield Verdict(
             "threads", case, "2 over 1, over a multiply-add loop's", subjects[OURS].get("share"), goal, unit=""
         )
+    for case, subjects in split(records, "safeguard").items():
+        record = subjects[OURS]
+        if "ratio" not in record:
+            continue
+        what = f"95th percentile of {record['timed']} problems"
+        yield Verdict("safeguard", case, what, record["ratio"]["95"], SAFEGUARD, least=False)
+        yield Verdict("safeguard", case, "with a worse residual", len(record["worse"]), 0, least=False, unit="")
 
 
 def verdicts(records: Records) -> list[Verdict]:
