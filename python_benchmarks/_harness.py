@@ -14,10 +14,12 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,17 @@ def machine(packages: Iterable[str] = ()) -> Record:
         "build": {key: value for key, value in wbm_ext.build_info().items() if key != "threads"},
         "versions": {name: version(name) for name in names},
     }
+
+
+def commit() -> str | None:
+    """Commit of the checkout, with "+ changes" where tracked files differ from it; None outside a checkout."""
+    run = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    try:
+        head = run(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+        changed = run(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head} + changes" if changed else head
 
 
 def fingerprint(setting: Record) -> str:

@@ -1,0 +1,150 @@
+"""Running time of the balancing metric: WBM Fig. 6, ESCFR Table 3, peers, and the limits of this machine.
+
+    pip install -e .[bench]
+    python -m python_benchmarks.complexity                       # everything; under an hour on two quiet cores
+    python -m python_benchmarks.complexity --quick               # few sizes, under two minutes
+    python -m python_benchmarks.complexity --section wbm --section goal
+    python -m python_benchmarks.complexity --against old/complexity.json
+
+Writes a folder with the JSON of every sample, a CSV, plots and one self-contained page (index.html). An interrupted run
+(Ctrl-C) keeps its finished cells in cells.jsonl; the same command goes on from there. A rebuilt module starts anew.
+Exits with 1 where a cell failed or its result was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import wbm_ext
+from python_benchmarks import _harness as harness
+from python_benchmarks.complexity import contest, limits, metric, page, transport
+from python_benchmarks.complexity.growth import verdicts
+from python_benchmarks.complexity.options import Options
+from python_benchmarks.peers.loaded import packages
+from python_benchmarks.peers.table import outcome, seconds, show_comparison
+
+SECTIONS: dict[str, Callable[[Options], list[harness.Task]]] = {
+    "goal": metric.goals,
+    "wbm": metric.figure,
+    "escfr": transport.table,
+    "limits": lambda options: limits.machine(options) + limits.shares(options),
+    "peers": contest.tasks,
+}
+
+
+def found_devices() -> tuple[str, ...]:
+    """The CPU, and CUDA where torch and the compiled module both have it."""
+    cuda = torch.cuda.is_available() and wbm_ext.build_info()["cuda_architectures"] is not None
+    return ("cpu", "cuda") if cuda else ("cpu",)
+
+
+def parser() -> argparse.ArgumentParser:
+    line = argparse.ArgumentParser(
+        prog="python -m python_benchmarks.complexity",
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    line.add_argument("--quick", action="store_true", help="few sizes and short samples, under two minutes")
+    line.add_argument(
+        "--section", action="append", choices=[*SECTIONS], help="may be given more than once; default all"
+    )
+    line.add_argument("--device", choices=["cpu", "cuda"], help="default: whatever is found")
+    line.add_argument("--threads", type=int, help="threads and cores of the CPU; default 2, or as many as there are")
+    line.add_argument("--no-pin", action="store_true", help="leave the threads to the system's scheduler")
+    line.add_argument("--out", type=Path, metavar="FOLDER", help="default results/complexity, or -quick")
+    line.add_argument("--against", type=harness.earlier, metavar="FILE", help="ratios to an earlier complexity.json")
+    return line
+
+
+def chosen(line: argparse.Namespace) -> Options:
+    """Options from the command line.
+
+    Raises
+    ------
+    ValueError
+        A device that is not there; threads below 1 or more than the cores this process may use.
+    """
+    devices, most = found_devices(), len(harness.cores(10**6))
+    if line.device and line.device not in devices:
+        raise ValueError(f"--device {line.device} is not there: found {', '.join(devices)}")
+    count = min(2, most) if line.threads is None else line.threads
+    if not 1 <= count <= most:
+        raise ValueError(f"--threads must be from 1 to {most}, the cores this process may use, got {count}")
+    options = Options(devices=(line.device,) if line.device else devices, threads=count)
+    return options.quick() if line.quick else options
+
+
+def head(options: Options, line: argparse.Namespace, argv: list[str]) -> harness.Record:
+    """What stands in the result beside its records."""
+    machine = harness.machine(("scipy", "matplotlib", *packages()))
+    if "cuda" in options.devices:
+        machine["gpu"] = torch.cuda.get_device_name()
+    machine["pinned"] = not line.no_pin
+    return {
+        "benchmark": "complexity",
+        "date": str(datetime.date.today()),
+        "commit": harness.commit(),
+        "command": shlex.join(["python", "-m", "python_benchmarks.complexity", *argv]),
+        "quick": line.quick,
+        "machine": machine,
+        "left_out": contest.left_out(options.devices),
+    }
+
+
+def show(content: harness.Record, options: Options) -> bool:
+    """Goals and what went wrong; True where nothing did."""
+    for v in verdicts(content["records"], options):
+        value, goal = (seconds(x) if v.unit == "s" else f"{x:.3g}" for x in (v.value, v.goal))
+        print(f"{'met   ' if v.met else 'MISSED'}  {v.case}, {v.what}: {value} (goal ≤ {goal})")
+    bad = {key: record for key, record in content["records"].items() if "error" in record or "wrong" in record}
+    for key, record in bad.items():
+        print(f"{key.replace('|', ', ')}: {outcome(record)}")
+    for text in content["left_out"]:
+        print(f"left out: {text}")
+    if remark := harness.noise(content):
+        print(f"not quiet: {remark}; do not trust these times")
+    return not any(key.split("|")[0] != "peers" or "error" in record for key, record in bad.items())
+
+
+def main(argv: list[str] | None = None, grid: Callable[[Options], Options] = replace) -> int:
+    """Run the command; ``grid`` may put other sizes into the options."""
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser()
+    line = arguments.parse_args(words)
+    try:
+        options = grid(chosen(line))
+    except ValueError as error:
+        arguments.error(str(error))
+    folder = line.out or Path("results") / ("complexity-quick" if line.quick else "complexity")
+    sections = [name for name in SECTIONS if name in (line.section or SECTIONS)]
+    about = head(options, line, words)
+    setting = options.setting() | {"sections": sections, "pinned": not line.no_pin}
+    store = harness.Journal(folder / "cells.jsonl", about, setting | {"versions": about["machine"]["versions"]})
+    if store.resumed:
+        print(f"going on from {store.resumed} cells of an interrupted run")
+    with contextlib.nullcontext() if line.no_pin else harness.pinned(options.threads), harness.threads(options.threads):
+        tasks = [task for name in sections for task in SECTIONS[name](options)]
+        whole = harness.run_tasks(tasks, store)
+    if whole:
+        store.finish()
+    written = page.write(store.content, options, folder)
+    right = show(store.content, options)
+    if line.against:
+        show_comparison(harness.compare(store.content, line.against))
+    print("wrote", written)
+    if not whole:
+        print("interrupted: the finished cells are kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
