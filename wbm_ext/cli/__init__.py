@@ -1,4 +1,4 @@
-"""The console command: ``python -m wbm_ext``."""
+"""The console command: ``wbm``, or ``python -m wbm_ext``."""
 
 from __future__ import annotations
 

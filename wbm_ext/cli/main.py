@@ -8,7 +8,7 @@ from wbm_ext.errors import MissingExtraError, require_extra
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit code (0 done, 2 wrong usage or unusable data).
+    """Run the command line; return the exit code (0 done, 1 a goal missed or a check failed, 2 wrong usage or data).
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     from wbm_ext.cli.app import app
 
     try:
-        code = app(arguments, standalone_mode=True)
+        code = app(arguments, standalone_mode=True, prog_name="wbm")
     except SystemExit as exit_:
         code = exit_.code
     return int(code or 0)
