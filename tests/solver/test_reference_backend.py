@@ -103,11 +103,12 @@ def test_its_kernels_answer_what_the_compiled_ones_do(kind, ref):
                 )
         rng = torch.Generator().manual_seed(0)
         up = [torch.randn(x.shape, generator=rng, dtype=torch.float64) for x in ours[:4]]
+        if gradient == 2:  # at the zero mass the derivatives of these outputs are infinite before convergence
+            for x in up[1:]:
+                x[2] = 0.0
         rest = (*inputs[:6], theirs[2], theirs[3], theirs[6], theirs[8], inputs[7], gradient, max_iter)
         for x, y in zip(twin.solve_backward(*up, *rest)[:3], native.solve_backward_cpu(*up, *rest)[:3], strict=True):
-            keep = torch.ones(4, dtype=torch.bool)
-            keep[2] = gradient != 2  # the one-sided derivative at a zero mass is left out by the replay
-            torch.testing.assert_close(x[keep], y[keep], atol=1e-7, rtol=1e-6, equal_nan=True)
+            torch.testing.assert_close(x, y, atol=1e-7, rtol=1e-6, equal_nan=True)
 
 
 def test_small_epsilon_and_a_tolerance_below_rounding():

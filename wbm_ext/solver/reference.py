@@ -29,7 +29,9 @@ class Marginal:
     hard: Tensor  # (B, 1)
     inverse_kappa: Tensor  # (B, 1), 0 where hard
     ratio: Tensor  # (B, 1): lambda / epsilon = kappa / (epsilon + kappa)
-    strength: Tensor  # (B, 1): s of the update
+    offset: Tensor  # (B, n): s log mass of the update, 0 where the mass is 0
+    idle: Tensor  # (B, n): the potential where nothing can flow
+    slope: Tensor  # (B, 1): lambda
     shift: Tensor  # (B, 1): dual potential = potential - shift * log mass
     total: Tensor  # (B, 1)
 
@@ -45,11 +47,9 @@ class Marginal:
         ratio = torch.where(sums > 0, torch.where(sums > 0, sums, 1.0).log() - safe(self.log_mass), 0.0)
         return sums * ratio - sums + self.mass
 
-    def update(self, log_sum: Tensor, epsilon: Tensor) -> Tensor:
+    def update(self, log_sum: Tensor) -> Tensor:
         """f = s log a - lambda LSE; -inf where a = 0, 0 where a row with mass has no partner."""
-        value = self.strength * safe(self.log_mass) - self.ratio * epsilon * safe(log_sum)
-        idle = torch.where(self.mass > 0, 0.0, -_INF)
-        return torch.where(self.active, value, idle)
+        return torch.where(self.active, self.offset - self.slope * safe(log_sum), self.idle)
 
 
 @dataclass
@@ -81,14 +81,17 @@ def _marginal(mass: Tensor, kappa: Tensor, epsilon: Tensor, partner: Tensor, ref
     hard = kappa.isinf()[:, None]
     inverse = torch.where(hard, 0.0, 1.0 / torch.where(hard, 1.0, kappa[:, None]))
     ratio = 1.0 / (1.0 + epsilon * inverse)
+    log_mass = torch.where(positive, torch.where(positive, mass, 1.0).log(), -_INF)
     return Marginal(
         mass=mass,
-        log_mass=torch.where(positive, torch.where(positive, mass, 1.0).log(), -_INF),
+        log_mass=log_mass,
         active=positive & partner,
         hard=hard,
         inverse_kappa=inverse,
         ratio=ratio,
-        strength=ratio * epsilon if reference == ENTROPY else epsilon,
+        offset=(ratio * epsilon if reference == ENTROPY else epsilon) * safe(log_mass),
+        idle=torch.where(positive, 0.0, -_INF).to(mass.dtype),
+        slope=ratio * epsilon,
         shift=torch.zeros_like(epsilon) if reference == ENTROPY else epsilon,
         total=mass.sum(-1, keepdim=True),
     )
@@ -210,8 +213,8 @@ def iterate(
             running = limits > k
         if history is not None:
             history[:, k] = torch.cat([f, g], 1)
-        new_f = t.rows.update(_log_sums(t, g, 2), t.epsilon)
-        new_g = t.columns.update(_log_sums(t, new_f, 1), t.epsilon)
+        new_f = t.rows.update(_log_sums(t, g, 2))
+        new_g = t.columns.update(_log_sums(t, new_f, 1))
         if method == ACCELERATED and tol > 0:
             step = _translation(t, new_f, new_g)
             new_f, new_g = (

@@ -193,6 +193,9 @@ def solve_backward(
     )
 
 
+_SPECK = 1e-120  # stands for a zero mass: too little to change any number, enough to have a derivative
+
+
 def _unrolled(
     upstream: tuple[Tensor, ...],
     cost: Tensor,
@@ -208,23 +211,34 @@ def _unrolled(
     """Autograd through the iterations that were run, started where the history starts."""
     if cost.device.type == "cuda" and BACKEND == "native":
         raise NotImplementedError("grad='unrolled' is not available on CUDA yet; use grad='implicit'")
-    start = history[:, 0, cost.shape[1] :]
-    with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() for x in (cost, a, b)]
-        outputs = plain.solve(
-            leaves[0], leaves[1], leaves[2], epsilon, kappa, mask, start, reference, SINKHORN, tol=0.0,
-            max_iter=int(iterations.max()) if len(iterations) else 0, limits=iterations,
-        )[:4]  # fmt: skip
-        weights = [
-            torch.where(x.detach().isfinite(), up.double(), 0.0) for x, up in zip(outputs, upstream, strict=True)
-        ]
-        d_cost, d_a, d_b = torch.autograd.grad(outputs, leaves, weights)
+    sharp, regularized, q_f, q_g = (x.double() for x in upstream)
+    q_f, q_g = torch.where(a > 0, q_f, 0.0), torch.where(b > 0, q_g, 0.0)
+    start = torch.where(b > 0, history[:, 0, cost.shape[1] :], -1e100)
+    zero = torch.zeros_like(regularized)
+    with torch._C._PreserveDispatchKeyGuard():  # a kernel runs below autograd, which is needed here
+        torch._C._dispatch_tls_set_dispatch_key_excluded(torch._C.DispatchKey.AutogradFunctionality, False)
+        with torch.enable_grad():
+            leaves = [
+                x.detach().double().requires_grad_()
+                for x in (cost, torch.where(a > 0, a.double(), _SPECK), torch.where(b > 0, b.double(), _SPECK))
+            ]
+            outputs = plain.solve(
+                leaves[0], leaves[1], leaves[2], epsilon, kappa, mask, start, reference, SINKHORN, tol=0.0,
+                max_iter=int(iterations.max()) if len(iterations) else 0, limits=iterations,
+            )[:4]  # fmt: skip
+            d_cost, d_a, d_b = torch.autograd.grad(outputs, leaves, (sharp, regularized, q_f, q_g), retain_graph=True)
+            # where dW/da is infinite at a zero mass, the regularised cost has no share in it
+            weight = regularized if reference == plain.PRODUCT else zero
+            _, v_a, v_b = torch.autograd.grad(outputs, leaves, (sharp, weight, q_f, q_g))
     t = plain.terms(cost, a, b, epsilon, kappa, mask, reference)
 
-    def centre(mass: Tensor, d: Tensor) -> Tensor:
-        """Only directions that keep the total mean anything when both marginals are hard."""
-        total = mass.sum(1, keepdim=True)
-        mean = (mass * d).sum(1, keepdim=True) / torch.where(total > 0, total, 1.0)
+    def finish(side: plain.Marginal, d: Tensor, vanished: Tensor) -> Tensor:
+        """The one-sided derivative at a zero mass (0 where infinite); centred where both marginals are hard."""
+        finite = side.hard | (side.shift > 0)
+        d = torch.where(side.mass > 0, d, torch.where(finite, vanished, 0.0))
+        total = side.total
+        mean = (side.mass * d).sum(1, keepdim=True) / torch.where(total > 0, total, 1.0)
         return torch.where(t.both_hard, d - mean, d)
 
-    return d_cost, centre(a, d_a), centre(b, d_b)
+    # the derivative through the rescaling of b is in d_b already, its centring is repeated here
+    return d_cost.to(cost.dtype), finish(t.rows, d_a, v_a).to(a.dtype), finish(t.columns, d_b, v_b).to(b.dtype)
