@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import tempfile
@@ -231,13 +232,15 @@ def fingerprint(setting: Record) -> str:
 
 
 def write_json(path: Path, content: Record) -> None:
-    """Write a whole file or nothing: into a neighbour first, then renamed."""
+    """Write a whole file or nothing: into a neighbour first, then renamed. Lists of numbers take one line each."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
+            text = json.dumps(content, indent=1)  # no string holds a bare line break, so only lists are matched
+            file.write(
+                re.sub(r"\[\n([^\[\]{}\"]*)\n *\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+            )
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:

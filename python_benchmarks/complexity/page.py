@@ -23,6 +23,11 @@ def render(result: Record, options: Options, plots: list[tuple[str, str, str]]) 
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
         TEMPLATE.read_text()
     )  # fmt: skip
+    found = {
+        "metric": tables.metric(records), "goals": tables.goals(records, options),
+        "growth": tables.growth(records, options), "escfr": tables.escfr(records), "peers": tables.peers(records),
+        "machine": tables.machine(records), "limits": tables.limits(records), "cells": tables.cells(records),
+    }  # fmt: skip
     versions = ", ".join(f"{name} {number}" for name, number in result["machine"]["versions"].items() if number)
     return template.render(
         machine={"gpu": None, "pinned": None} | result["machine"],
@@ -37,12 +42,8 @@ def render(result: Record, options: Options, plots: list[tuple[str, str, str]]) 
         noise=harness.noise(result),
         fig6_machine=FIG6_MACHINE,
         plots=[{"group": group, "name": name, "source": _inline(svg)} for group, name, svg in plots],
-        tables={
-            "metric": tables.metric(records), "goals": tables.goals(records, options),
-            "growth": tables.growth(records, options), "escfr": tables.escfr(records), "peers": tables.peers(records),
-            "machine": tables.machine(records), "limits": tables.limits(records), "cells": tables.cells(records),
-        },
-    )  # fmt: skip
+        tables={name: grid.narrow() for name, grid in found.items()},
+    )
 
 
 def _inline(svg: str) -> str:

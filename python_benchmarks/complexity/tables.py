@@ -27,6 +27,12 @@ class Grid:
     rows: list[tuple[str, ...]]
     words: tuple[int, ...] = (0,)
 
+    def narrow(self) -> Grid:
+        """Without the first column where it is the device and there is one only."""
+        if self.names[0] != "device" or len({row[0] for row in self.rows}) > 1:
+            return self
+        return Grid(self.names[1:], [row[1:] for row in self.rows], tuple(i - 1 for i in self.words if i))
+
 
 def mean(values: Any) -> float | None:
     """Of a number or a list of them."""

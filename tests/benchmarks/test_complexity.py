@@ -8,6 +8,8 @@ import html.parser
 import json
 import math
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,8 @@ import pytest
 import torch
 
 import wbm_ext
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 
 
 @pytest.fixture
@@ -230,6 +234,27 @@ def test_the_page_is_well_formed_and_loads_nothing(folder):
     text = " ".join(page.text)
     for words in ("Intel Xeon Platinum 8383C", "Left out", "Growth", "A quick run", "26.6 ± 10.2 ms"):
         assert words in text
+
+
+MEASURE = """<script>addEventListener("load", () => {
+  const images = [...document.images].map(image => image.naturalWidth > 0 && image.getBoundingClientRect().width > 300);
+  document.documentElement.setAttribute("data-seen",
+    [document.documentElement.scrollWidth <= innerWidth, images.length, images.every(Boolean)].join(" "));
+});</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_in_a_browser(folder, tmp_path, width):
+    """Every plot is drawn at a readable width, nothing runs out at the side, the console stays empty."""
+    page = tmp_path / "page.html"
+    page.write_text((folder / "index.html").read_text().replace("</body>", f"{MEASURE}</body>"))
+    line = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
+    line += [f"--window-size={width},2000", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    assert re.search('data-seen="([^"]*)"', done.stdout)[1] == "true 7 true"
 
 
 def test_an_interrupted_run_goes_on_and_is_compared(command, tmp_path, monkeypatch, capsys):

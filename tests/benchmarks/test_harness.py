@@ -125,6 +125,20 @@ def test_json_is_whole_or_not_written(harness, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_lists_of_numbers_take_a_line_and_read_back(harness, tmp_path):
+    content = {
+        "samples": [1.5, 2e-9, None],
+        "empty": [],
+        "pairs": [[1, 2], [3, 4]],
+        "words": ["[\n1\n]", "b"],
+        "of": [{"a": [1]}],
+    }
+    path = tmp_path / "kept.json"
+    harness.write_json(path, content)
+    assert json.loads(path.read_text()) == content
+    assert ' "samples": [1.5, 2e-09, null],' in path.read_text().splitlines()
+
+
 def test_comparison_of_two_results(harness):
     def result(**records):
         return {"records": {k: {"seconds": harness.Timing(*v, 5).record()} for k, v in records.items()}}
