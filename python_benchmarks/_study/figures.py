@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from python_benchmarks._study.aggregate import Summary
 from wbm_ext.errors import require_extra
@@ -56,18 +56,18 @@ def curves(panels: Sequence[Panel], *, columns: int, title: str = "", share_y: s
     """
     module = require_extra("matplotlib.figure", "study", "drawing a figure")
     rows = -(-len(panels) // columns)
-    figure: Figure = module.Figure(figsize=(2.7 * columns + 0.4, 2.5 * rows + 0.8), layout="constrained")
+    figure = module.Figure(figsize=(2.7 * columns + 0.4, 2.5 * rows + 0.8), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel())
     labels = list(dict.fromkeys(label for panel in panels for label in (*panel.lines, *(panel.marks or {}))))
     for axes, panel in zip(grid, panels, strict=False):
         _draw(axes, panel, labels)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes in grid[: len(panels)]:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncol=4, fontsize=8, frameon=False)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncol=4, fontsize=8, frameon=False)
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
@@ -91,7 +91,8 @@ def _draw(axes: Axes, panel: Panel, labels: list[str]) -> None:
         )
         spread = [(x, s.low, s.high) for x, s in points if s.low is not None and s.high is not None]
         if spread:
-            axes.fill_between(*zip(*spread, strict=True), color=colour, alpha=0.18, linewidth=0)
+            x, low, high = (list(part) for part in zip(*spread, strict=True))
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     for label, marks in (panel.marks or {}).items():
         place = labels.index(label)
         colour = COLOURS[place % len(COLOURS)]

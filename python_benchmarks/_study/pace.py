@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from python_benchmarks._study.cells import Cell
 from python_benchmarks._study.ledger import Ledger
@@ -35,16 +36,19 @@ class Pace:
 
     def __init__(self, ledger: Ledger, cells: Iterable[Cell] = ()) -> None:
         self._seconds: dict[str, list[float]] = {}
+        self._cold: dict[str, list[float]] = {}
         for cell in cells:
             record = ledger.get(cell)
             if record is not None:
-                self.add(cell, record["seconds"])
+                self.add(cell, record)
 
-    def add(self, cell: Cell, seconds: float) -> None:
-        self._seconds.setdefault(cell.group, []).append(seconds)
+    def add(self, cell: Cell, record: Mapping[str, Any]) -> None:
+        """Take the ``seconds`` of a finished cell; those of a ``cold`` one count where a group has no others."""
+        times = self._cold if record.get("cold") else self._seconds
+        times.setdefault(cell.group, []).append(record["seconds"])
 
     def untimed(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The first cell of each group that has no time yet."""
+        """The first of ``cells`` of each group that has no time yet but a cold one."""
         first: dict[str, Cell] = {}
         for cell in cells:
             if cell.group not in self._seconds:
@@ -53,7 +57,8 @@ class Pace:
 
     def each(self, cell: Cell) -> float:
         """Expected seconds of a cell; where its group has no time, the mean of all."""
-        times = self._seconds.get(cell.group) or [time for all_ in self._seconds.values() for time in all_]
+        times = self._seconds.get(cell.group) or self._cold.get(cell.group)
+        times = times or [time for some in (self._seconds, self._cold) for group in some.values() for time in group]
         return sum(times) / len(times) if times else 0.0
 
     def remaining(self, cells: Iterable[Cell], jobs: int) -> float:

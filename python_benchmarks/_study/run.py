@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import joblib
+import torch
 from tqdm import tqdm
 
 from python_benchmarks import _harness as harness
@@ -21,6 +22,7 @@ from python_benchmarks._study.pace import Pace, duration
 from wbm_ext.parameters import check_integer, check_number
 
 Evaluate = Callable[[Cell], Mapping[str, Any]]
+_begun: list[bool] = []  # holds something once this process has finished a cell: imports and caches are behind it
 
 
 @dataclass
@@ -54,6 +56,9 @@ def _one(evaluate: Evaluate, cell: Cell, threads: int) -> tuple[Cell, dict[str, 
         except Exception as error:
             result = {"error": f"{type(error).__name__}: {error}"}
     result["seconds"] = time.perf_counter() - start
+    if not _begun:
+        result["cold"] = True
+        _begun.append(True)
     texts = sorted({f"{warning.category.__name__}: {warning.message}" for warning in caught})
     return cell, result | ({"warnings": texts} if texts else {})
 
@@ -109,14 +114,15 @@ def run_cells(
     progress : bool
         A bar on standard error, with the time left by the mean times of the groups.
 
-    Each job has its share of the cores as threads. Ctrl-C ends the run with all finished cells kept.
+    Each job has its share of the cores as threads, at most as many as torch has here (``OMP_NUM_THREADS``). Ctrl-C ends
+    the run with all finished cells kept.
     """
     check_integer("jobs", jobs)
     wanted = list({cell.key(): cell for cell in cells}.values())
     open_ = [cell for cell in wanted if cell not in ledger]
     left = {cell.key(): cell for cell in open_}
     pace = Pace(ledger, wanted)
-    threads = max(1, cores() // jobs)
+    threads = max(1, min(torch.get_num_threads(), cores() // jobs))
     outcome = Outcome()
 
     def tasks(some: Iterable[Cell]) -> Iterator[Any]:
@@ -134,7 +140,7 @@ def run_cells(
                 ledger.put(cell, result)
                 left.pop(cell.key(), None)
                 if "error" not in result:
-                    pace.add(cell, result["seconds"])
+                    pace.add(cell, result)
                 bar.set_postfix_str(f"about {duration(pace.remaining(left.values(), jobs))} left")
                 bar.update()
         except KeyboardInterrupt:
@@ -195,18 +201,18 @@ def conduct(
     begin = time.monotonic()
     deadline = float("inf") if budget is None else begin + 3600 * budget
     shared: dict[str, Any] = {"jobs": jobs, "engine_name": engine_name, "deadline": deadline, "progress": progress}
+    timing = f"{description} timing".strip()
     cells = list({cell.key(): cell for cell in cells}.values())
-    first = Pace(ledger, cells).untimed([cell for cell in cells if cell not in ledger])
-    if first:
-        timed = run_cells(first, evaluate, ledger, description=f"{description} timing".strip(), **shared)
-        if timed.interrupted:
-            return run_cells(cells, evaluate, ledger, **{**shared, "deadline": 0.0}, description=description)
+    for _ in range(2):  # the first cell of a process is a cold one, so its group is timed again
+        first = Pace(ledger, cells).untimed([cell for cell in cells if cell not in ledger])
+        if first and run_cells(first, evaluate, ledger, description=timing, **shared).interrupted:
+            return run_cells(cells, evaluate, ledger, **{**shared, "deadline": 0.0})
     pace = Pace(ledger, cells)
     open_ = [cell for cell in cells if cell not in ledger]
     say(pace.describe(open_, len(cells) - len(open_), jobs))
     kept = within(open_, pace, jobs, deadline - time.monotonic()) if budget is not None else open_
     if len(kept) < len(open_):
-        say(f"The budget of {budget:g} h has room for {len(kept)} of the {len(open_)} open cells.")
+        say(f"The budget has room for {len(kept)} of the {len(open_)} open cells; the others are cut.")
     chosen = {cell.key() for cell in kept}
     run = [cell for cell in cells if cell in ledger or cell.key() in chosen]
     outcome = run_cells(run, evaluate, ledger, description=description, **(shared | ({"deadline": 0.0} if dry else {})))

@@ -140,10 +140,12 @@ def search(
 def pilot(
     spaces: Mapping[str, Space], evaluate: Evaluate, ledger: Ledger, *, seeds: Sequence[int], **options: Any
 ) -> Pace:
-    """Time the first trial of each space on the first seed, where the ledger has none of the space; return the pace."""
-    first = {name: replace(_first(space), seed=seeds[0]) for name, space in spaces.items()}
-    run_cells(first.values(), evaluate, ledger, description="search timing", **options)
-    return Pace(ledger, first.values())
+    """Time the first trial of each space, where the ledger has no time of it; return the pace."""
+    cells = [replace(_first(space), seed=seed) for seed in seeds for space in spaces.values()]
+    for _ in range(2):  # the first cell of a process is a cold one
+        untimed = Pace(ledger, cells).untimed([cell for cell in cells if cell not in ledger])
+        run_cells(untimed, evaluate, ledger, description="search timing", **options)
+    return Pace(ledger, cells)
 
 
 def trials_within(
