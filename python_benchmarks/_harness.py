@@ -347,7 +347,7 @@ def noise(result: Record) -> str:
     if machine["load"] > BUSY:
         remarks.append(f"load average {machine['load']} on {machine['cores']} cores before the run")
     if times and wide > NOISY * len(times):
-        remarks.append(f"{wide} of {len(times)} measurements have quartiles over {NOISE:.0%} of their median apart")
+        remarks.append(f"{wide} of {len(times)} measurements are noisy")
     return "; ".join(remarks)
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -82,7 +81,17 @@ def chosen(line: argparse.Namespace) -> Options:
     return options.quick() if line.quick else options
 
 
-def head(options: Options, line: argparse.Namespace, argv: list[str]) -> harness.Record:
+def repeat(line: argparse.Namespace) -> str:
+    """The command that measures the same again, without the paths of this run."""
+    words = ["python", "-m", "python_benchmarks.complexity", *(["--quick"] if line.quick else [])]
+    for name in line.section or ():
+        words += ["--section", name]
+    words += ["--device", line.device] if line.device else []
+    words += ["--threads", str(line.threads)] if line.threads else []
+    return " ".join([*words, *(["--no-pin"] if line.no_pin else [])])
+
+
+def head(options: Options, line: argparse.Namespace) -> harness.Record:
     """What stands in the result beside its records."""
     machine = harness.machine(("scipy", "matplotlib", *packages()))
     if "cuda" in options.devices:
@@ -92,7 +101,7 @@ def head(options: Options, line: argparse.Namespace, argv: list[str]) -> harness
         "benchmark": "complexity",
         "date": str(datetime.date.today()),
         "commit": harness.commit(),
-        "command": shlex.join(["python", "-m", "python_benchmarks.complexity", *argv]),
+        "command": repeat(line),
         "quick": line.quick,
         "machine": machine,
         "left_out": contest.left_out(options.devices),
@@ -116,16 +125,15 @@ def show(content: harness.Record, options: Options) -> bool:
 
 def main(argv: list[str] | None = None, grid: Callable[[Options], Options] = replace) -> int:
     """Run the command; ``grid`` may put other sizes into the options."""
-    words = sys.argv[1:] if argv is None else argv
     arguments = parser()
-    line = arguments.parse_args(words)
+    line = arguments.parse_args(argv)
     try:
         options = grid(chosen(line))
     except ValueError as error:
         arguments.error(str(error))
     folder = line.out or Path("results") / ("complexity-quick" if line.quick else "complexity")
     sections = [name for name in SECTIONS if name in (line.section or SECTIONS)]
-    about = head(options, line, words)
+    about = head(options, line)
     setting = options.setting() | {"sections": sections, "pinned": not line.no_pin}
     store = harness.Journal(folder / "cells.jsonl", about, setting | {"versions": about["machine"]["versions"]})
     if store.resumed:

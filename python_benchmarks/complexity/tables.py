@@ -49,7 +49,8 @@ def between(time: Record, name: str) -> str:
         return seconds(time.get("median"))
     middle, unit = seconds(time["mean"]).split()
     scale = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}[unit]
-    return middle + (f" ± {time[name] / scale:.3g}" if time.get(name) is not None else "") + f" {unit}"
+    apart = None if time.get(name) is None else time[name] / scale
+    return middle + ("" if apart is None else f" ± {apart:.3g}" if apart < 1000 else f" ± {apart:.0f}") + f" {unit}"
 
 
 def flat(key: str, record: Record) -> Record:

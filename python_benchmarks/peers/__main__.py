@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--cap", type=float, help="seconds that one call of a peer may last; default 20, quick 2")
     line.add_argument("--save", action="store_true", help="keep the JSON as results/peers-cpu-<date>.json")
     line.add_argument("--plot", type=Path, metavar="FILE", help="draw the times over n")
-    line.add_argument("--against", type=Path, metavar="FILE", help="ratios to an earlier result")
+    line.add_argument("--against", type=harness.earlier, metavar="FILE", help="ratios to an earlier result")
     line.add_argument("--partial", type=Path, metavar="FILE", help="where records are kept meanwhile")
     return line
 
@@ -87,7 +86,6 @@ def main(argv: list[str] | None = None) -> int:
     seeds = line.seeds or (1 if line.quick else 8)
     options = Options(line.quick, line.sizes, tuple(line.only), line.threads, seeds, limits)
     path = line.partial or HERE.parent / "results" / ("peers-cpu-quick.json" if line.quick else "peers-cpu.json")
-    earlier = json.loads(line.against.read_text()) if line.against else None
     head = {
         "benchmark": "peers",
         "date": str(datetime.date.today()),
@@ -103,8 +101,8 @@ def main(argv: list[str] | None = None) -> int:
     if whole:
         store.finish()
     table.show(store.content)
-    if earlier:
-        table.show_comparison(harness.compare(store.content, earlier))
+    if line.against:
+        table.show_comparison(harness.compare(store.content, line.against))
     if not whole:
         print("interrupted: the records so far are kept, the same command goes on from here", file=sys.stderr)
         return 130

@@ -176,6 +176,8 @@ def test_the_folder_is_whole(folder):
     assert content["machine"]["cpu"]
     assert content["machine"]["versions"]["torch"]
     assert "commit" in content
+    assert content["command"].startswith("python -m python_benchmarks.complexity --quick --section wbm")
+    assert str(folder) not in (folder / "index.html").read_text() + json.dumps(content)
     assert not (folder / "cells.jsonl").exists()
     records = content["records"]
     assert not [key for key, record in records.items() if "error" in record or "wrong" in record]
