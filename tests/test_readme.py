@@ -20,7 +20,7 @@ def test_the_examples_print_what_they_show():
     assert results.failed == 0
 
 
-@pytest.mark.parametrize("room", ["solver", "losses", "datasets"])
+@pytest.mark.parametrize("room", ["solver", "losses", "datasets", "recommender"])
 def test_docstring_examples(room):
     attempted = 0
     for path in sorted((Path(wbm_ext.__file__).parent / room).glob("*.py")):
