@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,11 +57,11 @@ class Found:
     Attributes
     ----------
     params : dict
-        Of the best trial; empty where none has finished.
+        Of the chosen trial (:func:`choose`); empty where none has finished.
     value : float or None
         Its validation value, mean over the search's seeds.
     trials : list of dict
-        ``params`` and ``value`` (None where failed or cut), in order.
+        ``params``, ``value`` (None where failed or cut) and ``values`` by seed, in order.
     asked : int
         Trials that were wanted.
     """
@@ -85,7 +86,7 @@ def search(
     random_state: int = 0,
     **options: Any,
 ) -> dict[str, Found]:
-    """Return the best setting of each space by the mean validation value over ``seeds``.
+    """Return the setting of each space that :func:`choose` takes by the validation values over ``seeds``.
 
     The cells have the purpose "search", so ``evaluate`` gives ``validation`` and never looks at what is reported. The
     sampler (tree-structured Parzen estimator over the places in the grid) is seeded and is asked for a fixed number of
@@ -121,8 +122,9 @@ def search(
         outcome = run_cells(cells, evaluate, ledger, description=text, **options)
         for name, pairs in asked.items():
             for trial, params in pairs:
-                value = _value(ledger, _cells(spaces[name], params, seeds))
-                found[name].trials.append({"params": params, "value": value})
+                values = _values(ledger, _cells(spaces[name], params, seeds))
+                value = statistics.fmean(values) if values else None
+                found[name].trials.append({"params": params, "value": value, "values": values})
                 if value is None:
                     studies[name].tell(trial, state=optuna.trial.TrialState.FAIL)
                 else:
@@ -130,11 +132,28 @@ def search(
         if outcome.cut:
             break
     for result in found.values():
-        finished = [trial for trial in result.trials if trial["value"] is not None]
-        if finished:
-            best = min(finished, key=lambda trial: trial["value"])
-            result.params, result.value = dict(best["params"]), best["value"]
+        taken = choose(result.trials)
+        if taken is not None:
+            result.params, result.value = dict(taken["params"]), taken["value"]
     return found
+
+
+def choose(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the earliest trial that is within one standard error of the best, None where none has finished.
+
+    The error is that of the mean difference to the best trial, seed by seed, so that the defaults, which come first,
+    are left only for a gain above the noise of validation. With one seed there is no error, and the best is taken.
+    """
+    finished = [trial for trial in trials if trial["value"] is not None]
+    if not finished:
+        return None
+    best = min(finished, key=lambda trial: trial["value"])
+    for trial in finished:
+        behind = [a - b for a, b in zip(trial["values"], best["values"], strict=True)]
+        error = statistics.stdev(behind) / math.sqrt(len(behind)) if len(behind) > 1 else 0.0
+        if statistics.fmean(behind) <= error:
+            return trial
+    return best
 
 
 def pilot(
@@ -179,7 +198,8 @@ def _cells(space: Space, params: Mapping[str, Any], seeds: Sequence[int]) -> lis
     return [replace(space.cell.using(**params), seed=seed, purpose="search") for seed in seeds]
 
 
-def _value(ledger: Ledger, cells: Sequence[Cell]) -> float | None:
+def _values(ledger: Ledger, cells: Sequence[Cell]) -> list[float]:
+    """Validation values of all cells; empty where one is missing."""
     records = [ledger.get(cell) for cell in cells]
-    finished = [record["validation"] for record in records if record is not None]
-    return statistics.fmean(finished) if len(finished) == len(records) else None
+    found = [record["validation"] for record in records if record is not None]
+    return found if len(found) == len(records) else []

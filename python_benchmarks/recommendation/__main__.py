@@ -76,7 +76,10 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--systems", default=None, metavar="NAMES", help="default: all")
     line.add_argument("--no-search", action="store_true", help="default parameters")
     line.add_argument("--trials", type=int, default=20, help="of the search, a system and data set")
-    line.add_argument("--search-seeds", type=int, default=2)
+    line.add_argument("--search-seeds", type=int, default=3, help="of the search, from 1000 on")
+    line.add_argument(
+        "--validation-metric", choices=["log_loss", "auc"], help="of epochs and search (default: the systems')"
+    )
     common(line, seeds=10, out="results/recommendation")
     return line
 
@@ -154,7 +157,8 @@ def study(options: argparse.Namespace) -> int:
     names = known if options.systems is None else [
         check_name("--systems", name.strip(), known) for name in options.systems.split(",")
     ]  # fmt: skip
-    held = {} if options.epochs is None else {"epochs": options.epochs}
+    given = {"epochs": options.epochs, "validation_metric": options.validation_metric}
+    held = {name: value for name, value in given.items() if value is not None}
     run: dict[str, Any] = {"jobs": options.jobs, "engine_name": options.engine, "progress": not options.no_progress}
     parameters: dict[tuple[str, str], dict[str, Any]] = {
         (name, source.name): dict(held) for name in names for source in found_sources

@@ -32,6 +32,7 @@ from python_benchmarks.recommendation.results import (
     rows,
     title,
 )
+from wbm_ext.recommender import create
 
 PACKAGES = ("scikit-learn", "scipy", "optuna", "joblib")
 _AXES = {"learning_rate": "learning rate", "batch_size": "batch size", "embedding_dim": "embedding size"}
@@ -42,6 +43,7 @@ def write(results: Results, out: Path, command: str) -> list[Path]:
     report = Report("Debiased recommendation: the study")
     report.text(f"`{command}`, {datetime.date.today()}.")
     _protocol(report, results)
+    _chosen(report, results)
     files, tests = [], {}
     for source in results.sources:
         if "3" in results.tables:
@@ -66,8 +68,8 @@ def _protocol(report: Report, results: Results) -> None:
     lines = [
         f"{len(results.names)} system(s), seeds 0 to {results.seeds - 1}; under one seed all systems share hold-out, "
         "initial embeddings and order of the observed batches, so differences are taken seed by seed.",
-        "The epoch is chosen on a tenth of the observed (biased) pairs, held out at random. Test pairs are read once, "
-        "for the figures below; nothing is chosen by them.",
+        f"The epoch is chosen by {_criterion(results)} on a tenth of the observed (biased) pairs, held out at random. "
+        "Test pairs are read once, for the figures below; nothing is chosen by them.",
         "AUC is pooled over the test pairs; NDCG counts a user without a positive as 1; F1 is that of the mean "
         "precision and recall.",
         _searched(results),
@@ -76,16 +78,49 @@ def _protocol(report: Report, results: Results) -> None:
     report.bullets(line for line in [*lines, *results.notes] if line)
 
 
+def _criterion(results: Results) -> str:
+    """What validation measures, as a word or two, with the systems that differ."""
+    first = results.sources[0]
+    metrics = {name: create(name, **results.cells(name, first)[0].params).validation_metric for name in results.names}
+    words = {"log_loss": "log loss", "auc": "AUC"}
+    common = max(words, key=list(metrics.values()).count)
+    others = ", ".join(name for name, metric in metrics.items() if metric != common)
+    return words[common] + (f" ({others}: {words['auc' if common == 'log_loss' else 'log_loss']})" if others else "")
+
+
 def _searched(results: Results) -> str:
     if not results.found:
         return "No search: every system has the package's default parameters, λ_b = 1."
-    finished, asked = [found.finished for found in results.found.values()], max(
-        found.asked for found in results.found.values()
-    )  # fmt: skip
-    names = ", ".join(name for name in next(iter(results.found.values())).trials[0]["params"])
+    finished = [found.finished for found in results.found.values()]
+    asked = max(found.asked for found in results.found.values())
+    names = ", ".join(next(iter(results.found.values())).trials[0]["params"])
+    rule = "the defaults are left only for a gain above one standard error, seed by seed" * (results.search_seeds > 1)
     return (
-        f"Search by optuna over {names}, by the mean validation value over {results.search_seeds} seed(s) that are not "
-        f"reported: {min(finished)} to {max(finished)} of {asked} trials a system; λ_b is held at 1."
+        f"Search by optuna over {names}, by validation on {results.search_seeds} seed(s) that are not reported, the "
+        f"defaults first: {_range(finished)} of {asked} trials a system; {rule or 'the best is taken'}; λ_b is held at 1."
+    )
+
+
+def _range(counts: list[int]) -> str:
+    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def _chosen(report: Report, results: Results) -> None:
+    """List what the search has chosen, system by system."""
+    if not results.found:
+        return
+    report.heading("Parameters chosen on validation pairs")
+    names = list(next(iter(results.found.values())).trials[0]["params"])
+    report.table(
+        ["system", *names, "validation", "of the defaults"],
+        [
+            [
+                name,
+                *(f"{found.params[parameter]:g}" if parameter in found.params else "-" for parameter in names),
+                *("-" if value is None else f"{value:.4f}" for value in (found.value, found.trials[0]["value"])),
+            ]
+            for name, found in results.found.items()
+        ],
     )
 
 

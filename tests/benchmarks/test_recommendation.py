@@ -197,10 +197,23 @@ def test_the_whole_command_runs_resumes_and_reports(study, tmp_path, capsys):
     text = (tmp_path / "report.md").read_text()
     assert "No published figure stands beside any of these." in text
     assert "Search by optuna over learning_rate, batch_size, embedding_dim, weight_decay" in text
-    assert "2 to 2 of 2 trials" in text
+    assert "2 of 2 trials a system" in text
+    assert "## Parameters chosen on validation pairs" in text
+    assert "chosen by log loss on a tenth of the observed" in text
     assert "--systems naive,ips-wbm" in text
     assert str(tmp_path) not in text
     assert "Nothing: every run that was asked for is in the figures." in text
+
+
+def test_the_criterion_of_validation_is_told(study, tmp_path):
+    arguments = ["--data", "synthetic", "--systems", "naive", "--table", "3", "--no-search", *SMALL]
+    assert study.main.main([*arguments, "--validation-metric", "auc", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "chosen by AUC on a tenth of the observed" in text
+    assert "--validation-metric auc" in text
+    records = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert all(0 <= record["validation"] <= 1 for record in records)
+    assert {record["cell"]["params"]["validation_metric"] for record in records} == {"auc"}
 
 
 def test_a_budget_that_is_too_small_is_told_in_the_report(study, tmp_path, capsys):

@@ -197,6 +197,21 @@ def test_a_search_finds_the_best_of_the_grid_and_repeats_itself(study, cells, le
     assert again == found
 
 
+def test_the_defaults_are_left_for_a_gain_above_the_noise_only():
+    from python_benchmarks._study.search import choose
+
+    def trial(name, *values):
+        return {"params": {"x": name}, "value": sum(values) / len(values) if values else None, "values": list(values)}
+
+    failed, defaults = trial("failed"), trial("defaults", 0.50, 0.60, 0.55)
+    lucky = trial("lucky", 0.40, 0.62, 0.60)  # .01 better, standard error .055
+    better = trial("better", 0.48, 0.58, 0.53)  # .02 better everywhere
+    assert choose([failed, defaults, lucky])["params"]["x"] == "defaults"
+    assert choose([failed, defaults, better])["params"]["x"] == "better"
+    assert choose([trial("a", 0.5), trial("b", 0.49)])["params"]["x"] == "b"
+    assert choose([failed]) is None
+
+
 def test_a_search_that_looks_at_what_is_reported_gets_nothing(study, cells, ledger):
     found = study.search({"a": _space(study)}, cells.leaking, ledger, trials=2, seeds=(0,), progress=False)["a"]
     assert found.finished == 0
