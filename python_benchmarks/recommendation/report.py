@@ -97,7 +97,8 @@ def _searched(results: Results) -> str:
     rule = "the defaults are left only for a gain above one standard error, seed by seed" * (results.search_seeds > 1)
     return (
         f"Search by optuna over {names}, by validation on {results.search_seeds} seed(s) that are not reported, the "
-        f"defaults first: {_range(finished)} of {asked} trials a system; {rule or 'the best is taken'}; λ_b is held at 1."
+        f"defaults first: {_range(finished)} of {asked} trials a system; {rule or 'the best is taken'}; "
+        "λ_b is held at 1."
     )
 
 
