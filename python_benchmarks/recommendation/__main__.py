@@ -218,7 +218,7 @@ def _cells(
     for source in found_sources:
         if any(FIGURES[figure] == source.name or source.name == "synthetic" for figure in figures):
             cells += protocol.figure_cells(names, source, parameters, seeds)
-    return cells
+    return list({cell.key(): cell for cell in cells}.values())
 
 
 def _plan(
