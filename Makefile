@@ -3,6 +3,7 @@
 # make test   install and run the tests (real-data tests too when WBM_DATA names the folder of data sets)
 # make test-reference   the tests of solver and losses without the compiled module, in plain torch (slow: a quarter of an hour)
 # make lint   style, types and formatting
+# make docs   the site in build/docs/html: warnings are errors, gallery scripts and doctests run, links inside are checked
 # make build  rebuild the compiled module in place (seconds)
 PYTHON ?= python3
 VENV   ?= .venv
@@ -15,7 +16,7 @@ BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/dev.txt
 SOURCES := setup.py CMakeLists.txt pyproject.toml constraints/dev.txt $(shell find csrc -type f)
 
-.PHONY: run test test-reference lint build clean
+.PHONY: run test test-reference lint docs build clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/python -m wbm_ext compare --data $(DATA) $(if $(ROOT),--root $(ROOT)) --seeds $(SEEDS) --out $(OUT)
@@ -30,6 +31,11 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/docs/trees docs build/docs/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b linkcheck -d build/docs/trees docs build/docs/links
+	$(BIN)/python -m sphinx -q -b doctest -d build/docs/trees docs build/docs/doctest
 
 build: $(BIN)/python
 	$(INSTALL) --no-deps --editable .
@@ -49,6 +55,10 @@ $(VENV)/run.stamp: $(BIN)/python $(SOURCES)
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
 	$(INSTALL) --editable '.[cli,plot,data,test,peers]'
+	@touch $@
+
+$(VENV)/docs.stamp: $(VENV)/run.stamp
+	$(INSTALL) --editable '.[cli,plot,data,docs]'
 	@touch $@
 
 $(VENV)/lint.stamp: $(VENV)/test.stamp
