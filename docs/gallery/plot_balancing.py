@@ -2,8 +2,8 @@
 Propensities that balance
 =========================
 
-Treated units differ from untreated ones. Propensities are trained on likelihood plus WBM; weighted by them, the groups come
-together. The effective sample size says what this costs.
+Treated units differ from untreated ones. Propensities are trained on likelihood plus WBM; weighted by them, the groups
+come together. The effective sample size says what this costs.
 """
 
 import matplotlib.pyplot as plt

@@ -29,5 +29,5 @@ for axis, (epsilon, kappa) in zip(axes, [(0.05, torch.inf), (2.0, torch.inf), (0
     axis.scatter(*y.T, s=22, marker="s", label="columns")
     mass = float(result.transported_mass)
     axis.set_title(f"ε = {epsilon:g}, κ = {'∞' if kappa == torch.inf else f'{kappa:g}'}\nmass {mass:.2f}", fontsize=10)
-axes[0].legend(fontsize=8, loc="lower left")
+axes[0].legend(fontsize=8, loc="upper right")
 plt.show()

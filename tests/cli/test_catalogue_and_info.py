@@ -1,7 +1,8 @@
-"""info, systems, data, bench and study; the exit codes of checks that fail."""
+"""info, systems, data, bench, study and help; the exit codes of checks that fail."""
 
 from __future__ import annotations
 
+import doctest
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from wbm_ext import datasets, ite, recommender
-from wbm_ext.cli import checkout, selftest
+from wbm_ext.cli import checkout, runfile, selftest
 
 
 def test_info_tests_the_installation(wbm):
@@ -102,3 +103,21 @@ def test_from_a_wheel_study_says_where_to_get_it(wbm, monkeypatch, tmp_path):
     done = wbm("study", "balance")
     assert done.exit_code == 2
     assert "get the source of version" in done.stderr
+
+
+def test_every_command_and_option_has_a_help_text(wbm):
+    from wbm_ext.cli.app import app
+
+    verbs = [[command.callback.__name__] for command in app.registered_commands]
+    verbs += [["data", "list"], ["data", "show"], ["data", "fetch"], ["data", "check"]]
+    assert len(verbs) > 13
+    for words in verbs:
+        done = wbm(*words, "--help")
+        assert done.exit_code == 0
+        assert len(done.stdout) > 60, words
+    assert "install-completion" in wbm("--help").stdout
+
+
+def test_examples_of_the_run_file():
+    assert doctest.testmod(runfile).attempted
+    assert doctest.testmod(runfile).failed == 0
