@@ -89,7 +89,7 @@ struct Adjoint {
   Gradient mode = Gradient::implicit;
   const double* f = nullptr;                 // the solution's potentials
   const double* g = nullptr;
-  const double* grad_sharp = nullptr;        // (batch)
+  const double* grad_sharp = nullptr;        // (batch); these four are required
   const double* grad_regularized = nullptr;  // (batch)
   const double* grad_f = nullptr;            // (batch, n)
   const double* grad_g = nullptr;            // (batch, m)
