@@ -107,7 +107,10 @@ class Iteration {
       old_g_.assign(g_, g_ + view_.m);
       update_columns();
       ++done_;
-      if (test && !marginal && scalings_rest()) return End::met;
+      if (test && !marginal && scalings_rest()) {
+        record(history);
+        return End::met;
+      }
       if (translates) translate();
       record(history);
       if (may_scale && done_ < options_.max_iter && --wait_ < 0 && (done_ == 1 || calm())) absorb();

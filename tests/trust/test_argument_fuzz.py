@@ -126,8 +126,8 @@ def check(call) -> str:
     good = result.converged & ~excused
     hard = not isinstance(call["kappa"], torch.Tensor) and call["kappa"] == math.inf
     assert bool((plan[good] >= 0).all())
-    replayed = (call["grad"], call["criterion"]) == ("unrolled", "scaling")  # see the expected failure below
-    if bool(good.all()) and not replayed and ordinary(call["epsilon"]) and ordinary(call["kappa"]):
+    fits = bool((plan[good] < 1e-3 * torch.finfo(D.dtype).max).all())  # the gradient is as large as the plan
+    if bool(good.all()) and fits and ordinary(call["epsilon"]) and ordinary(call["kappa"]):
         assert bool(torch.isfinite(gradient).all())
     if call["criterion"] == "marginal" and hard and bool(good.any()):
         a = call["a"]
@@ -145,7 +145,7 @@ def test_arguments_are_refused_or_solved(call):
 
 @pytest.mark.slow
 @given(calls())
-@settings(max_examples=20000, **BOUNDED)
+@settings(max_examples=4000, **BOUNDED)
 def test_more_arguments_are_refused_or_solved(call):
     check(call)
 
@@ -162,7 +162,6 @@ def test_the_fuzz_reaches_both_ends():
     assert min(seen.count("refused"), seen.count("solved")) > 20
 
 
-@pytest.mark.xfail(reason="the replay of iterations that criterion='scaling' stopped reads a step that was not written")
 def test_unrolled_gradient_of_a_solve_that_stops_at_once():
     D = torch.tensor([[0.2, 0.5, 0.8]], dtype=torch.float64).expand(3, 3).clone()
     gradients = []

@@ -112,7 +112,10 @@ def _number(name: str, value: object, *, infinite: bool) -> float:
             value = None
         if value is None:
             raise TypeError(f"{name} must be a number or a tensor with one value per problem")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:  # an int beyond the range of float64
+        value = _INF
     if not value > 0 or (value == _INF and not infinite):
         limit = "positive (inf = a hard marginal)" if infinite else "positive and finite"
         raise ValueError(f"{name} must be {limit}, got {value}")
@@ -132,7 +135,12 @@ def check_strength(
         )
     if not (value.dtype.is_floating_point or value.dtype in (torch.int32, torch.int64)):
         raise TypeError(f"{name} must be a real tensor, got {value.dtype}")
-    if value.dim() == 0 and value.device.type == "cpu" and not is_transformed(value):
+    if (
+        value.dim() == 0
+        and value.device.type == "cpu"
+        and not is_transformed(value)
+        and not torch.compiler.is_compiling()
+    ):
         number = _number(name, value.item(), infinite=infinite)
         if not value.requires_grad:
             return number
