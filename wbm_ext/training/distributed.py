@@ -20,6 +20,7 @@ In one process, or inside :func:`off`, all of these functions do nothing.
 from __future__ import annotations
 
 import math
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,6 +46,12 @@ def start(device: str | torch.device = "cpu") -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
+    atexit.register(_leave)  # a group's threads that outlive the interpreter end the process by abort()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def local_device(device: str | torch.device) -> torch.device:
