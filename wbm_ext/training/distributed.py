@@ -19,8 +19,8 @@ In one process, or inside :func:`off`, all of these functions do nothing.
 
 from __future__ import annotations
 
-import math
 import atexit
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
