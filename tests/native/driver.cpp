@@ -427,8 +427,9 @@ void run_determinism() {
   for (const bool float64 : {false, true})
     for (const std::int64_t batch : {1, 6}) {
       std::vector<std::vector<double>> answers;
+      const std::int64_t n = batch == 1 ? 360 : 150, m = batch == 1 ? 380 : 210;  // one problem shared, or many side by side
       for (const int threads : {1, 2, 3, 2}) {
-        const Data data = make({batch, 150, 210, 0, Reference::entropy, float64, 0, threads}, 11);
+        const Data data = make({batch, n, m, 0, Reference::entropy, float64, 0, threads}, 11);
         Options options;
         options.threads = threads;
         Answer answer(data.problem, 0);
@@ -437,7 +438,7 @@ void run_determinism() {
         std::vector<double> all = answer.f;
         for (const auto& part : {answer.g, answer.sharp, answer.regularized, answer.residual, grads.a, grads.b})
           all.insert(all.end(), part.begin(), part.end());
-        for (std::int64_t k = 0; k < batch * 150 * 210; ++k) all.push_back(grads.cost(k));
+        for (std::int64_t k = 0; k < batch * n * m; ++k) all.push_back(grads.cost(k));
         answers.push_back(all);
       }
       for (const auto& other : answers)
@@ -506,11 +507,11 @@ int main(int count, char** arguments) {
   // two threads share one problem, or the problems of a batch; 129 rows and more are several chunks of running sums
   for (const int hard : {0, 3})
     for (const bool float64 : {false, true}) {
-      next({1, 300, 260, hard, Reference::entropy, float64, 0, 2});
-      next({1, 270, 290, hard, Reference::product, float64, kMask | kZeros | kRowStride, 2});
-      next({1, 280, 300, hard, Reference::entropy, float64, kSmall, 2});
-      next({1, 1, 70000, 0, Reference::entropy, float64, kFixed, 2});
-      next({1, 70000, 1, 0, Reference::entropy, float64, kFixed, 2});
+      next({1, 400, 340, hard, Reference::entropy, float64, 0, 2});
+      next({1, 370, 390, hard, Reference::product, float64, kMask | kZeros | kRowStride, 2});
+      next({1, 360, 380, hard, Reference::entropy, float64, kSmall, 2});
+      next({1, 1, 140000, 0, Reference::entropy, float64, kFixed, 2});
+      next({1, 140000, 1, 0, Reference::entropy, float64, kFixed, 2});
       next({9, 61, 67, hard, Reference::entropy, float64, kForbidden, 2});
     }
   run_refusals();

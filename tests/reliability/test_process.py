@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import wbm_ext
 
-SIZES = [(5, 7), (40, 30), (130, 90), (300, 280)]  # the last is worth several threads
+SIZES = [(5, 7), (40, 30), (130, 90), (400, 380)]  # the last is worth several threads
 SECONDS = 60  # a guard: everything here takes a fraction of a second
 
 
@@ -105,7 +105,7 @@ def test_a_forked_child_may_solve_on_several_threads():
     program = """
 import os, signal, torch, wbm_ext
 torch.set_num_threads(2)
-D = torch.rand(300, 280, generator=torch.Generator().manual_seed(0))
+D = torch.rand(400, 380, generator=torch.Generator().manual_seed(0))
 expected = wbm_ext.sinkhorn(D, epsilon=0.05)
 child = os.fork()
 if child == 0:
