@@ -47,6 +47,6 @@ def _batching_rule(name: str) -> Any:
 
 for _name in _OPERATORS:
     torch.library.register_vmap(_name, _batching_rule(_name))
-    if hasattr(torch.library, "register_autocast"):  # from torch 2.7; before it, autocast leaves the operators alone
+    if hasattr(torch.library, "register_autocast"):  # torch 2.6 has none, and autocast leaves the operators alone
         for _device in ("cpu", "cuda"):
             torch.library.register_autocast(_name, _device, torch.float32)
