@@ -84,7 +84,8 @@ def solve(
         that require a gradient get it (``grad="implicit"``; 0 for κ = inf).
     reference : {"entropy", "product"}
         "entropy" is H above, as in both papers; "product" has ε KL(P | a bᵀ) instead (GeomLoss, and POT's
-        ``reg_type="kl"``; OTT's plans are those of "entropy"). With hard marginals the plan is the same, else it is another one.
+        ``reg_type="kl"``; OTT's plans are those of "entropy"). With hard marginals the plan is the same, else it is
+        another one.
     grad : {"implicit", "unrolled", "frozen"}
         "implicit": exact at the fixed point, by one linear system; error of the order of the residual.
         "unrolled": exact derivative of the iterations that were run (always plain ones).
