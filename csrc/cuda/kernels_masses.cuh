@@ -216,7 +216,8 @@ WBM_DEVICE void write_side(const Marginal& side, const SideArrays& arrays, bool 
   for (std::int64_t i = thread_x(); i < side.size; i += threads_x())
     if (side.mass[i] > 0.0) mean += side.mass[i] * arrays.d_mass[i];
   mean = block_sum(mean);
-  mean = !centred ? 0.0 : side.side.total > 0.0 ? mean / side.side.total : mean;
+  if (side.side.total > 0.0) mean /= side.side.total;
+  if (!centred) mean = 0.0;
   for (std::int64_t i = thread_x(); i < side.size; i += threads_x()) out[i] = (arrays.d_mass[i] - mean) * scale;
 }
 

@@ -55,10 +55,14 @@ struct Reduced {
   // What a stage multiplies the plan with, and what it makes of the sum over a line.
   template <Stage kStage>
   WBM_DEVICE double in(std::int64_t k) const {
-    if constexpr (kStage == Stage::open) return weight(k) * eliminated.h[k];
-    else if constexpr (kStage == Stage::eliminate) return direction[k];
-    else if constexpr (kStage == Stage::keep) return carried[k];
-    else return kept.x[k];
+    if constexpr (kStage == Stage::open)
+      return weight(k) * eliminated.h[k];
+    else if constexpr (kStage == Stage::eliminate)
+      return direction[k];
+    else if constexpr (kStage == Stage::keep)
+      return carried[k];
+    else
+      return kept.x[k];
   }
   template <Stage kStage>
   WBM_DEVICE void out(std::int64_t k, double sum) const {
@@ -181,7 +185,11 @@ WBM_KERNEL(kTileThreads) stage_columns(AdjointArguments<T> args) {
   run_stage<T, ColumnLine, kStage>(args);
 }
 
-enum class Moment { start, step, end };
+enum class Moment {
+  start,
+  step,
+  end
+};
 
 // A block per problem, O(n + m).
 template <typename T, Moment kMoment>
