@@ -21,7 +21,7 @@ COLUMNS = {"batch": "batch size", "epsilon": "ε", "kappa": "κ"}
 def _new(title: str, x: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(4.8, 3.7), layout="constrained")
     ax = figure.add_subplot()
     ax.set(title=title, xlabel=x, ylabel="seconds", xscale="log", yscale="log")
     ax.grid(alpha=0.25, which="major")
@@ -121,7 +121,7 @@ def peers_panel(records: Records, epsilon: float, n: int) -> Figure | None:
     from matplotlib.figure import Figure
 
     names = sorted(times, key=lambda name: -times[name]["median"])
-    figure = Figure(figsize=(5.4, 1.4 + 0.24 * len(names)), layout="constrained")
+    figure = Figure(figsize=(4.8, 1.4 + 0.24 * len(names)), layout="constrained")
     ax = figure.add_subplot()
     for place, name in enumerate(names):
         time, ours = times[name], name.startswith("wbm_ext")
