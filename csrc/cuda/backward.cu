@@ -19,7 +19,19 @@ namespace {
 #define WBM_SYSTEM_BLOCK_SIDE 256
 #endif
 constexpr std::int64_t kBlockSide = WBM_SYSTEM_BLOCK_SIDE;  // longest side of a problem whose system one block solves
-constexpr std::int64_t kProducts = 500;                     // enqueued for a larger one
+constexpr std::int64_t kLeastLines = 8;                     // of a block in a team
+constexpr std::int64_t kBlocksEach = 8;                     // on a multiprocessor at once, at most
+
+// Who solves a system: one block where the problem is small, or the batch fills the chip; else the chip's multiprocessors
+// are shared among the batch. The crossovers are not yet measured.
+Team team_of(const Problem& problem, const Limits& limits) {
+  const std::int64_t chip = limits.multiprocessors, lines = std::max(problem.n, problem.m);
+  const std::int64_t share = std::min(chip / problem.batch, (lines + kLeastLines - 1) / kLeastLines);
+  if (lines <= kBlockSide || share < 2 || !limits.cooperative)
+    return {1, static_cast<int>(std::clamp<std::int64_t>(problem.batch, 1, std::min(kBlocksEach * chip, kMaxGridX)))};
+  return {static_cast<int>(share), static_cast<int>(problem.batch)};
+}
+
 constexpr std::int64_t kRowThreads = 128;
 
 Extent grid(std::int64_t x, std::int64_t y = 1) {
@@ -80,37 +92,26 @@ class Sequence {
   }
 
   void implicit() const {
-    rows(fill_plan<T>);
-    columns(sum_plan<T>);
-    problems(open_system<T>);
-    if (std::max(n_, m_) <= kBlockSide) {
-      // Eight entries of the plan a thread and product, where there are so many.
-      launch(solve_in_block<T>, grid(batch_), block(n_ * m_ / 8, kMaxThreads), args_, stream_);
+    if (m_ <= n_) {  // the columns are kept
+      rows(sum_plan_rows<T, true>);
+      columns(sum_plan_columns<T, false>);
     } else {
-      solve_by_launches();
+      columns(sum_plan_columns<T, true>);
+      rows(sum_plan_rows<T, false>);
     }
+    problems(open_system<T>);
+    solve();
     rows(implicit_at_zero_rows<T>);
     columns(implicit_at_zero_columns<T>);
     problems(write_masses<T>);
     if (args_.adjoint.grad_cost) rows(write_implicit_cost<T>);
   }
 
-  // A stage whose lines are those of the kept side (`kept`), or of the other one.
-  template <Stage kStage>
-  void stage(bool kept) const {
-    kept == (m_ <= n_) ? columns(stage_columns<T, kStage>) : rows(stage_rows<T, kStage>);
-  }
-
-  void solve_by_launches() const {
-    stage<Stage::open>(true);
-    problems(move_vectors<T, Moment::start>);
-    for (std::int64_t product = 0; product < kProducts; ++product) {
-      stage<Stage::eliminate>(false);
-      stage<Stage::keep>(true);
-      problems(move_vectors<T, Moment::step>);
-    }
-    problems(move_vectors<T, Moment::end>);
-    stage<Stage::close>(false);
+  void solve() const {
+    const Team& team = args_.team;
+    Shape shape{grid(static_cast<std::int64_t>(team.blocks) * team.groups), block(n_ * m_ / team.blocks / 8, kMaxThreads)};
+    shape.cooperative = team.blocks > 1;
+    launch(solve_system<T>, shape, args_, stream_);
   }
 
   void unrolled() {
@@ -137,7 +138,8 @@ void enqueue(const Problem& problem, const Adjoint& adjoint, void* workspace, vo
   AdjointArguments<T> args{};
   args.base.problem = problem;
   args.adjoint = adjoint;
-  lay_out(problem, adjoint.mode, workspace, args.base.work, args.work);
+  args.team = team_of(problem, device_limits());
+  lay_out(problem, adjoint.mode, args.team, workspace, args.base.work, args.work);
   if (!gathers_apart(problem, adjoint.mode)) args.work.matrix = static_cast<double*>(adjoint.grad_cost);
   Sequence<T>(args, stream).run();
 }
@@ -145,9 +147,10 @@ void enqueue(const Problem& problem, const Adjoint& adjoint, void* workspace, vo
 }  // namespace
 
 std::size_t backward_workspace_bytes(const Problem& problem, Gradient mode) {
+  if (problem.batch == 0) return 0;
   Workspace work;
   AdjointWorkspace more;
-  return lay_out(problem, mode, nullptr, work, more);
+  return lay_out(problem, mode, team_of(problem, device_limits()), nullptr, work, more);
 }
 
 void backward(const Problem& problem, const Adjoint& adjoint, void* workspace, void* stream) {
