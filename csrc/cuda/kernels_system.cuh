@@ -114,7 +114,7 @@ struct Reduced {
       for (std::int64_t other = 1; other < parts; ++other) sum += partial[other * width + column];
       sums[k] = sum;
     }
-    if (blocks == 1) return block_barrier();
+    if (blocks == 1) return;  // each thread reads the entries that it has made
     group_barrier(counter, blocks);
     gather();
     group_barrier(counter, blocks);
