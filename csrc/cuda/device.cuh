@@ -13,6 +13,8 @@
 //   atomic_or, atomic_max   integers only: their result does not depend on the order
 //   WBM_SHARED              an array of the block, not initialised
 //   dynamic_shared<Type>    array that begins so many bytes into the shared memory that the launch asked for
+//   WBM_ARGUMENTS           before the parameter of a kernel that hands a reference to it to functions
+//   WBM_FUNCTION            a function of the device with registers of its own, called and not inlined
 //   WBM_UNROLL              the loop after it is unrolled: arrays indexed by its counter stay in registers
 //   WBM_KERNEL(threads)     blocks of at most so many threads; one of them a multiprocessor is enough, so that no
 //                           register is spilled for the sake of a second one
@@ -56,7 +58,9 @@ struct Limits {
 #include <string>
 
 #define WBM_DEVICE __device__ __forceinline__
+#define WBM_FUNCTION __device__ __noinline__
 #define WBM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+#define WBM_ARGUMENTS const __grid_constant__
 #define WBM_UNROLL _Pragma("unroll")
 #define WBM_SHARED(Type, name, count) __shared__ Type name[count]
 

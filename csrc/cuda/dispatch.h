@@ -38,6 +38,8 @@ struct Plan {
   Layout layout;
 };
 
+inline constexpr int kSolveThreads = 512;       // of a block; it takes all of them to hold a row of more than kWarpColumns
+inline constexpr int kWarpColumns = 256;
 inline constexpr int kHeader = 16;              // doubles of a window before the partial sums
 inline constexpr int kBufferColumns = 128;      // columns that the warps of a block add up at a time
 inline constexpr std::size_t kStatic = 4096;    // bytes kept for the arrays that kernels declare
@@ -59,7 +61,7 @@ inline Plan plan_with(const Problem& problem, Regime regime, int blocks, bool st
   plan.blocks = blocks;
   plan.groups = static_cast<int>(std::min<std::int64_t>(problem.batch, kMaxGridX / blocks));
   const std::int64_t entries = (problem.n + blocks - 1) / blocks * problem.m;
-  plan.threads = entries <= 64 * 64 ? 128 : entries <= 128 * 128 ? 256 : 512;
+  plan.threads = entries > 128 * 128 || problem.m > kWarpColumns ? kSolveThreads : entries > 64 * 64 ? 256 : 128;
   plan.band = (problem.n + blocks - 1) / blocks;
   plan.stored = stored;
   plan.window = kHeader + 2 * problem.m;

@@ -6,13 +6,17 @@
 
 namespace wbm::cuda {
 
-// In units of epsilon. The potentials are f / eps = base + shift + log scale, g / eps = base - shift + log scale, with one
-// number `shift` a problem. Two copies each: an iteration reads one and writes the other, and is taken back by not turning
-// over. While the kernel matrix is streamed every iteration is absorbed into base: then the scale of a row is its mass, and
-// that of a column is 1 (column_base is g / eps itself).
+// A row's part of f / eps = base + shift + log scale, and what its sum has to be; `shift` is one number a problem.
+struct RowIterate {
+  double base, scale, target;
+};
+
+// In units of epsilon, two copies of each: an iteration reads one and writes the other, and is taken back by not turning over.
+// g / eps = base - shift + log scale. While D is streamed every iteration is absorbed into base: then the scale of a row is its
+// mass, and that of a column is 1 (its base is g / eps itself).
 struct Iterates {
-  double *row_base[2], *row_scale[2], *row_target[2];  // (batch, n); target: what the row sums of the plan have to be
-  double *column_base[2], *column_scale[2];            // (batch, m)
+  RowIterate* rows[2];                       // (batch, n)
+  double *column_base[2], *column_scale[2];  // (batch, m)
   double* windows;          // grid: (groups, blocks, window) what the blocks of a group tell each other
   std::uint64_t* counters;  // grid: (groups) of the barrier; 0 before the kernel
 };
@@ -29,8 +33,7 @@ inline std::size_t lay_out(const Problem& problem, const Plan& plan, void* base,
   const std::int64_t rows = problem.batch * problem.n, columns = problem.batch * problem.m;
   detail::Cursor cursor{static_cast<char*>(base)};
   for (int copy = 0; copy < 2; ++copy) {
-    for (double** array : {&iterates.row_base[copy], &iterates.row_scale[copy], &iterates.row_target[copy]})
-      cursor.take(*array, rows);
+    cursor.take(iterates.rows[copy], rows);
     for (double** array : {&iterates.column_base[copy], &iterates.column_scale[copy]}) cursor.take(*array, columns);
   }
   const bool grid = plan.regime == Regime::grid;

@@ -6,23 +6,23 @@
 
 namespace wbm::cuda {
 
-inline constexpr int kSolveThreads = 512;
-
 // What rounding makes of exponents of this size: a residual below it may stop falling.
 template <typename T, typename Group>
-WBM_DEVICE double rounding_of(const Place<T, Group>& at, Progress& now) {
+WBM_FUNCTION double rounding_of(const Place<T, Group>& at, Progress& now) {
   write_potentials(at, now);
   double largest = 0.0;
-  for (std::int64_t i = at.own_rows.first + thread_x(); i < at.own_rows.last; i += threads_x())
-    if (at.rows.active[i]) largest = fmax(largest, fabs(at.f[i]));
-  for (std::int64_t j = at.own_columns.first + thread_x(); j < at.own_columns.last; j += threads_x())
-    if (at.columns.active[j]) largest = fmax(largest, fabs(at.g[j]));
+  const std::uint8_t *rows = at.rows().active, *columns = at.columns().active;
+  const Range own_rows = at.own_rows(), own_columns = at.own_columns();
+  for (std::int64_t i = own_rows.first + thread_x(); i < own_rows.last; i += threads_x())
+    if (rows[i]) largest = fmax(largest, fabs(at.f()[i]));
+  for (std::int64_t j = own_columns.first + thread_x(); j < own_columns.last; j += threads_x())
+    if (columns[j]) largest = fmax(largest, fabs(at.g()[j]));
   largest = block_max(largest);
   if (thread_x() == 0) at.group.own()[12] = largest;
   at.group.barrier();
   for (int rank = 0; rank < at.group.size(); ++rank) largest = fmax(largest, at.group.of(rank)[12]);
-  largest = fmax(largest, double_of(at.state.cost_max));
-  return 8 * 2.2e-16 * (4.0 + largest * at.state.inverse_epsilon);
+  largest = fmax(largest, double_of(at.state().cost_max));
+  return 8 * 2.2e-16 * (4.0 + largest * at.state().inverse_epsilon);
 }
 
 template <typename T>
@@ -98,7 +98,7 @@ WBM_DEVICE void solve_group(const SolveArguments<T>& args) {
   const Group group(args);
   for (std::int64_t p = group.first; p < args.all.problem.batch; p += group.step) {
     if (args.all.work.states[p].finished) continue;
-    const Place<T, Group> at(args, group, p);
+    const Place<T, Group> at{args, group, p};
     Progress now;
     const bool stopped = iterate(at, now);
     write_potentials(at, now);
@@ -111,17 +111,17 @@ WBM_DEVICE void solve_group(const SolveArguments<T>& args) {
 }
 
 template <typename T>
-WBM_KERNEL(kSolveThreads) solve_by_block(SolveArguments<T> args) {
+WBM_KERNEL(kSolveThreads) solve_by_block(WBM_ARGUMENTS SolveArguments<T> args) {
   solve_group<T, BlockGroup>(args);
 }
 
 template <typename T>
-WBM_KERNEL(kSolveThreads) solve_by_cluster(SolveArguments<T> args) {
+WBM_KERNEL(kSolveThreads) solve_by_cluster(WBM_ARGUMENTS SolveArguments<T> args) {
   solve_group<T, ClusterGroup>(args);
 }
 
 template <typename T>
-WBM_KERNEL(kSolveThreads) solve_by_grid(SolveArguments<T> args) {
+WBM_KERNEL(kSolveThreads) solve_by_grid(WBM_ARGUMENTS SolveArguments<T> args) {
   solve_group<T, GridGroup>(args);
 }
 

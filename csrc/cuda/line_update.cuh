@@ -39,17 +39,15 @@ inline constexpr double kFaint = sizeof(S) == 4 ? 1e-27 : 1e-200;
 
 WBM_DEVICE bool within(double x, double limit) { return x >= 1.0 / limit && x <= limit; }  // false for NaN
 
-WBM_DEVICE LineUpdate update_line(const Marginal& line, std::int64_t i, double base, double s, double inverse_epsilon,
-                                  double limit) {
-  const Side& side = line.side;
-  const double mass = line.mass[i];
+WBM_DEVICE LineUpdate update_line(const Side& side, double mass, double log_mass, double base, double s,
+                                  double inverse_epsilon, double limit) {
   LineUpdate next;
   if (side.hard) {
     next.scale = mass / s;
     next.target = mass;
   } else {
     // r* = a exp(-f/kappa) = exp(alpha / ratio + (1 - 1/ratio) log u)
-    const double alpha = side.strength * inverse_epsilon * line.log_mass[i] - (1.0 - side.ratio) * base;
+    const double alpha = side.strength * inverse_epsilon * log_mass - (1.0 - side.ratio) * base;
     const double log_scale = alpha - side.ratio * log(s);
     next.scale = exp(log_scale);
     next.target = exp(alpha / side.ratio + (1.0 - 1.0 / side.ratio) * log_scale);

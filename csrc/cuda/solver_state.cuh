@@ -23,34 +23,32 @@ struct Progress {
   std::int64_t done = 0, wait = 0, pause = 0;
 };
 
-// The present problem's arrays, and the rows and columns that are this block's own.
+// The present problem's arrays, and the rows and columns that are this block's own. What can be computed is not kept: the
+// registers belong to the sweep.
 template <typename T, typename Group>
 struct Place {
   const SolveArguments<T>& args;
   const Group& group;
-  const State& state;
-  std::int64_t p, n, m;
-  Matrix<T> matrix;
-  Marginal rows, columns;
-  double *f, *g;
-  Range own_rows, own_columns;
+  std::int64_t p;
 
-  WBM_DEVICE Place(const SolveArguments<T>& args_, const Group& group_, std::int64_t p_)
-      : args(args_), group(group_), state(args_.all.work.states[p_]), p(p_), n(args_.all.problem.n),
-        m(args_.all.problem.m), matrix(args_.all.problem, p_), rows(rows_of(args_.all, state, p_)),
-        columns(columns_of(args_.all, state, p_)), f(args_.all.solution.f + p_ * n), g(args_.all.solution.g + p_ * m),
-        own_rows(part(n, args_.plan.band)), own_columns(part(m, (m + group_.size() - 1) / group_.size())) {}
+  WBM_DEVICE std::int64_t n() const { return args.all.problem.n; }
+  WBM_DEVICE std::int64_t m() const { return args.all.problem.m; }
+  WBM_DEVICE const State& state() const { return args.all.work.states[p]; }
+  WBM_DEVICE Matrix<T> matrix() const { return Matrix<T>(args.all.problem, p); }
+  WBM_DEVICE Marginal rows() const { return rows_of(args.all, state(), p); }
+  WBM_DEVICE Marginal columns() const { return columns_of(args.all, state(), p); }
+  WBM_DEVICE double* f() const { return args.all.solution.f + p * n(); }
+  WBM_DEVICE double* g() const { return args.all.solution.g + p * m(); }
+  WBM_DEVICE RowIterate* row_iterates(int copy) const { return args.iterates.rows[copy] + p * n(); }
+  WBM_DEVICE double* column_base(int copy) const { return args.iterates.column_base[copy] + p * m(); }
+  WBM_DEVICE double* column_scale(int copy) const { return args.iterates.column_scale[copy] + p * m(); }
 
+  WBM_DEVICE Range own_rows() const { return part(n(), args.plan.band); }
+  WBM_DEVICE Range own_columns() const { return part(m(), (m() + group.size() - 1) / group.size()); }
   WBM_DEVICE Range part(std::int64_t size, std::int64_t band) const {
     const std::int64_t first = group.rank() * band;
     return {first < size ? first : size, first + band < size ? first + band : size};
   }
-
-  WBM_DEVICE double* row_base(int copy) const { return args.iterates.row_base[copy] + p * n; }
-  WBM_DEVICE double* row_scale(int copy) const { return args.iterates.row_scale[copy] + p * n; }
-  WBM_DEVICE double* row_target(int copy) const { return args.iterates.row_target[copy] + p * n; }
-  WBM_DEVICE double* column_base(int copy) const { return args.iterates.column_base[copy] + p * m; }
-  WBM_DEVICE double* column_scale(int copy) const { return args.iterates.column_scale[copy] + p * m; }
 
   template <typename S>
   WBM_DEVICE Shared<S> buffer() const {
@@ -61,7 +59,7 @@ struct Place {
 
   // Adds the block's tally up and puts it where the others find it after the next barrier. One of three slots;
   // the fourth is rounding_of's.
-  WBM_DEVICE void tell(int slot, Tally tally) const {
+  WBM_FUNCTION void tell(int slot, Tally tally) const {
     tally = block_reduce(tally, AddTallies{});
     if (thread_x() != 0) return;
     auto window = group.own();
@@ -72,7 +70,7 @@ struct Place {
   }
 
   // What all blocks have told, added up in the order of a fixed tree: bitwise the same in every block.
-  WBM_DEVICE Tally hear(int slot) const {
+  WBM_FUNCTION Tally hear(int slot) const {
     Tally total = {0.0, 0.0, 0.0, 0.0};
     for (int rank = thread_x(); rank < group.size(); rank += threads_x()) {
       const auto window = group.of(rank);
@@ -81,7 +79,7 @@ struct Place {
     return block_reduce(total, AddTallies{});
   }
 
-  WBM_DEVICE double scale_of(double mass) const { return fmax(mass, 0.5 * (rows.side.total + columns.side.total)); }
+  WBM_DEVICE double scale_of(double mass) const { return fmax(mass, 0.5 * (state().rows.total + state().columns.total)); }
 
   // Of the plan whose row sums were tallied; its columns are exact but for the slack.
   WBM_DEVICE double residual(const Tally& tally, const Progress& now) const {
@@ -92,7 +90,7 @@ struct Place {
   // t = kappa1 kappa2 / (kappa1 + kappa2) log(sum r* / sum c*), the translation f += t, g -= t that is optimal along its line;
   // 0 where there is none.
   WBM_DEVICE double translation(double row_target, double column_target) const {
-    const Side &r = rows.side, &c = columns.side;
+    const Side &r = state().rows, &c = state().columns;
     const Options& options = args.all.options;
     if (options.method != Method::accelerated || !(options.tol > 0.0) || (r.hard && c.hard)) return 0.0;
     const double strength = r.hard ? c.kappa : c.hard ? r.kappa : r.kappa * c.kappa / (r.kappa + c.kappa);
@@ -101,7 +99,8 @@ struct Place {
   }
 
   WBM_DEVICE double slack_of(double t) const {
-    return columns.side.hard ? 0.0 : fabs(1.0 - exp(t / columns.side.kappa));
+    const Side& c = state().columns;
+    return c.hard ? 0.0 : fabs(1.0 - exp(t / c.kappa));
   }
 };
 

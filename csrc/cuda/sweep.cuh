@@ -1,18 +1,19 @@
 // One iteration's read of the kernel matrix: rows are dotted with the column weights, each dot gives the row's new scale, and
 // scale x row is added to the column sums while the row is still in registers.
 //
-// A team of `width` threads (one warp, or the block where a row is too long for that) takes R rows at a time; thread k of the
-// team holds columns k, k + width, ... of each, kHold numbers in all. Sums have fixed trees.
+// A team of kWidth threads (one warp, or the block where a row is too long for that) takes R rows at a time; thread k of the
+// team holds columns k, k + kWidth, ... of each, kHold numbers in all. Sums have fixed trees.
 #pragma once
 
-#include "cuda/dispatch.h"
+#include "cuda/iterates.cuh"
 #include "cuda/line_update.cuh"
 #include "cuda/reduce.cuh"
 
 namespace wbm::cuda {
 
-template <typename S>
-inline constexpr int kHold = sizeof(S) == 4 ? 32 : 16;
+// Entries that a thread holds, beside as many column sums; more would spill.
+template <typename S, bool streamed>
+inline constexpr int kHold = sizeof(S) == 8 ? 8 : streamed ? 12 : 16;
 
 struct Range {
   std::int64_t first, last;
@@ -21,50 +22,98 @@ struct Range {
 WBM_DEVICE float exponential(float x) { return expf(x); }
 WBM_DEVICE double exponential(double x) { return exp(x); }
 
-// K in shared memory; the weights are v.
-template <typename S>
-struct StoredEntries {
-  Shared<S> kernel, weights;
-  std::int64_t first, m;
+// What a sweep reads and writes, of one block. `partial` gets the column sums (m).
+template <typename T, typename Window>
+struct SweepArguments {
+  Matrix<T> matrix;
+  Range rows;
+  int m;
+  const double* column_base;
+  const State* state;
+  const double *mass, *log_mass;
+  const std::uint8_t* active;
+  const RowIterate* present;
+  RowIterate* next;
+  double shift, relax;
+  Layout layout;
+  Window partial;
+};
 
-  using Row = std::int64_t;
-  struct Column {
-    std::int64_t j;
-    S weight;
-  };
-  WBM_DEVICE Row row(std::int64_t i) const { return (i - first) * m; }
-  WBM_DEVICE Column column(std::int64_t j) const { return {j, weights[j]}; }
-  WBM_DEVICE S at(Row row, std::int64_t, const Column& column) const { return kernel[row + column.j]; }
+// K in shared memory; the weights are v.
+template <typename T, typename Window>
+struct StoredEntries {
+  static constexpr bool streamed = false;
+  Shared<T> kernel, weights;
+  std::int64_t first;
+  int m;
+
+  WBM_DEVICE explicit StoredEntries(const SweepArguments<T, Window>& args)
+      : kernel(dynamic_shared<T>(args.layout.kernel)), weights(dynamic_shared<T>(args.layout.weights)),
+        first(args.rows.first), m(args.m) {}
+
+  using Row = int;
+  using Column = T;  // its weight
+  WBM_DEVICE Row row(std::int64_t i) const { return static_cast<int>(i - first) * m; }
+  WBM_DEVICE Column column(int j) const { return weights[j]; }
+  WBM_DEVICE T at(Row row, std::int64_t, int j, Column) const { return kernel[row + j]; }
+  WBM_DEVICE T weighted(T entry, Column weight) const { return entry * weight; }
 };
 
 // K_ij b_j = exp(base_i + base_j - D_ij / eps) from D itself; the weights are 1. The exponent is float64.
-template <typename T, typename S>
+template <typename T, typename S, typename Window>
 struct StreamedEntries {
-  const Matrix<T>& matrix;
-  const double *row_base, *column_base;
+  static constexpr bool streamed = true;
+  Matrix<T> matrix;
+  const RowIterate* rows;
+  const double* column_base;
   double inverse_epsilon;
 
+  WBM_DEVICE explicit StreamedEntries(const SweepArguments<T, Window>& args)
+      : matrix(args.matrix), rows(args.present), column_base(args.column_base),
+        inverse_epsilon(args.state->inverse_epsilon) {}
+
   using Row = double;
-  struct Column {
-    std::int64_t j;
-    double base;
-    static constexpr S weight = 1;
-  };
-  WBM_DEVICE Row row(std::int64_t i) const { return row_base[i]; }
-  WBM_DEVICE Column column(std::int64_t j) const { return {j, column_base[j]}; }
-  WBM_DEVICE S at(Row row, std::int64_t i, const Column& column) const {
-    const double exponent = matrix.allows(i, column.j) ? row + column.base - matrix.at(i, column.j) * inverse_epsilon : -kInf;
+  using Column = double;  // its base
+  WBM_DEVICE Row row(std::int64_t i) const { return rows[i].base; }
+  WBM_DEVICE Column column(int j) const { return column_base[j]; }
+  WBM_DEVICE S at(Row row, std::int64_t i, int j, Column base) const {
+    const double exponent = matrix.allows(i, j) ? row + base - matrix.at(i, j) * inverse_epsilon : -kInf;
     return exponential(static_cast<S>(exponent));
   }
+  WBM_DEVICE S weighted(S entry, Column) const { return entry; }
 };
+
+// The f update of one row, into the other copy, and what the row tells of the present plan.
+template <typename S, typename Entries, typename T, typename Window>
+WBM_DEVICE double update_row(const SweepArguments<T, Window>& args, std::int64_t i, double s, bool owner, Tally& tally) {
+  const bool active = args.active[i];
+  const RowIterate row = args.present[i];
+  const Side& side = args.state->rows;
+  const double mass = args.mass[i], log_mass = args.log_mass[i];
+  const LineUpdate next = active ? update_line(side, mass, log_mass, row.base + args.shift, s,
+                                               args.state->inverse_epsilon, kLimit<S>)
+                                 : LineUpdate{0.0, 0.0, true};
+  if (!owner) return next.scale;
+  if (active) {
+    const double r = row.scale * s;
+    tally.error += fabs(r - row.target * args.relax);
+    tally.mass += r;
+    tally.target += next.target;
+    tally.unsafe += next.safe ? 0.0 : 1.0;
+  }
+  args.next[i] = Entries::streamed && active ? RowIterate{row.base + log(next.scale) - log_mass, mass, next.target}
+                                             : RowIterate{row.base, next.scale, next.target};
+  return next.scale;
+}
 
 // Every lane's R sums over its warp; lane k returns that of row k % R.
 template <int R, typename S>
 WBM_DEVICE S warp_sums(S (&values)[R]) {
   S mine = 0;
   const int row = thread_x() % kWarp % R;
-WBM_UNROLL
+  WBM_UNROLL
   for (int r = 0; r < R; ++r) {
+    WBM_UNROLL
     for (int bits = kWarp / 2; bits > 0; bits /= 2) values[r] += shuffle_xor(values[r], bits);
     if (r == row) mine = values[r];
   }
@@ -86,15 +135,16 @@ WBM_DEVICE S block_sums(S (&values)[R], Shared<S> buffer, int turn) {
 
 // The column sums of a block whose warps each hold one of their own: `sums` are those of columns lane, lane + 32, ...
 template <int H, typename S, typename Window>
-WBM_DEVICE void add_warps(const S (&sums)[H], std::int64_t m, Shared<S> buffer, Window partial) {
+WBM_DEVICE void add_warps(const S (&sums)[H], int m, Shared<S> buffer, Window partial) {
   constexpr int kTurn = H < kBufferColumns / kWarp ? H : kBufferColumns / kWarp, kWidth = kTurn * kWarp;
   const int warp = thread_x() / kWarp, lane = thread_x() % kWarp, warps = threads_x() / kWarp;
-WBM_UNROLL
+  WBM_UNROLL
   for (int h = 0; h < H; h += kTurn) {
     if (h * kWarp >= m) break;
     block_barrier();  // what was read before is done with
-WBM_UNROLL
-    for (int k = 0; k < kTurn; ++k) buffer[warp * kWidth + k * kWarp + lane] = sums[h + k];
+    WBM_UNROLL
+    for (int k = 0; k < kTurn; ++k)
+      if (h + k < H) buffer[warp * kWidth + k * kWarp + lane] = sums[h + k];
     block_barrier();
     for (int k = thread_x(); k < kWidth && h * kWarp + k < m; k += threads_x()) {
       S total = 0;
@@ -104,93 +154,102 @@ WBM_UNROLL
   }
 }
 
-// `update(i, s, owner, tally)` is the new scale of row i; one thread of those that ask for it is the owner.
-template <int R, typename S, typename Entries, typename Update, typename Window>
-WBM_DEVICE Tally sweep_held(const Entries& entries, const Update& update, Range rows, std::int64_t m, bool whole_block,
-                            Shared<S> buffer, Window partial) {
-  constexpr int H = kHold<S> / R;
-  const int width = whole_block ? threads_x() : kWarp, place = thread_x() % width, lane = thread_x() % kWarp;
-  const int team = thread_x() / width, teams = threads_x() / width;
+template <int kWidth, int R, typename S, typename Entries, typename T, typename Window>
+WBM_FUNCTION Tally sweep_held(SweepArguments<T, Window> args) {
+  constexpr int H = kHold<S, Entries::streamed> / R;
+  constexpr bool kWholeBlock = kWidth != kWarp;
+  const Entries entries(args);
+  const Shared<S> buffer = dynamic_shared<S>(args.layout.buffer);
+  const int place = thread_x() % kWidth, lane = thread_x() % kWarp;
+  const int team = thread_x() / kWidth, step = threads_x() / kWidth * R, m = args.m;
   S sums[H] = {};
   Tally tally = {0.0, 0.0, 0.0, 0.0};
   int turn = 0;
-  for (std::int64_t tile = rows.first; tile < rows.last; tile += teams * R, ++turn) {
+  for (std::int64_t tile = args.rows.first; tile < args.rows.last; tile += step, ++turn) {
     const std::int64_t first = tile + team * R;
+    const int here = static_cast<int>(args.rows.last - first < R ? args.rows.last - first : R);  // rows of this team, or < 1
     S held[R][H], dots[R];
     typename Entries::Row row[R];
-WBM_UNROLL
+    WBM_UNROLL
     for (int r = 0; r < R; ++r) {
       dots[r] = 0;
-      row[r] = first + r < rows.last ? entries.row(first + r) : typename Entries::Row(0);
+      row[r] = r < here ? entries.row(first + r) : typename Entries::Row(0);
     }
-WBM_UNROLL
+    WBM_UNROLL
     for (int h = 0; h < H; ++h) {
-      const std::int64_t j = place + h * width;
-      if (j < m) {
-        const auto column = entries.column(j);
-WBM_UNROLL
-        for (int r = 0; r < R; ++r) {
-          held[r][h] = first + r < rows.last ? entries.at(row[r], first + r, column) : S(0);
-          dots[r] += held[r][h] * column.weight;
-        }
-      } else {
-WBM_UNROLL
-        for (int r = 0; r < R; ++r) held[r][h] = 0;
+      const int j = place + h * kWidth;
+      const auto column = j < m ? entries.column(j) : typename Entries::Column(0);
+      WBM_UNROLL
+      for (int r = 0; r < R; ++r) {
+        held[r][h] = j < m && r < here ? entries.at(row[r], first + r, j, column) : S(0);
+        dots[r] += entries.weighted(held[r][h], column);
       }
     }
-    const S s = whole_block ? block_sums(dots, buffer, turn) : warp_sums(dots);
-    const std::int64_t i = first + lane % R;
-    const S scale = i < rows.last ? static_cast<S>(update(i, static_cast<double>(s), place < R, tally)) : S(0);
-WBM_UNROLL
+    S s;
+    if constexpr (kWholeBlock) {
+      s = block_sums(dots, buffer, turn);
+    } else {
+      s = warp_sums(dots);
+    }
+    const int mine = lane % R;
+    const S scale = mine < here ? static_cast<S>(update_row<S, Entries>(args, first + mine, static_cast<double>(s),
+                                                                        place < R, tally))
+                                : S(0);
+    WBM_UNROLL
     for (int r = 0; r < R; ++r) {
       const S factor = shuffle(scale, r);
-WBM_UNROLL
+      WBM_UNROLL
       for (int h = 0; h < H; ++h) sums[h] += held[r][h] * factor;
     }
   }
-  if (!whole_block) {
-    add_warps(sums, m, buffer, partial);
+  if constexpr (!kWholeBlock) {
+    add_warps(sums, m, buffer, args.partial);
   } else {
-WBM_UNROLL
+    WBM_UNROLL
     for (int h = 0; h < H; ++h)
-      if (place + h * width < m) partial[place + h * width] = static_cast<double>(sums[h]);
+      if (place + h * kWidth < m) args.partial[place + h * kWidth] = static_cast<double>(sums[h]);
   }
   return tally;
 }
 
 // Rows longer than what a block's registers hold: each is read twice, the second time from a cache.
-template <typename S, typename Entries, typename Update, typename Window>
-WBM_DEVICE Tally sweep_long(const Entries& entries, const Update& update, Range rows, std::int64_t m, Shared<S> buffer,
-                            Window partial) {
+template <typename S, typename Entries, typename T, typename Window>
+WBM_FUNCTION Tally sweep_long(SweepArguments<T, Window> args) {
+  const Entries entries(args);
+  const Shared<S> buffer = dynamic_shared<S>(args.layout.buffer);
   Tally tally = {0.0, 0.0, 0.0, 0.0};
-  for (std::int64_t j = thread_x(); j < m; j += threads_x()) partial[j] = 0.0;
+  for (int j = thread_x(); j < args.m; j += threads_x()) args.partial[j] = 0.0;
   int turn = 0;
-  for (std::int64_t i = rows.first; i < rows.last; ++i, ++turn) {
+  for (std::int64_t i = args.rows.first; i < args.rows.last; ++i, ++turn) {
     const auto row = entries.row(i);
     S dot[1] = {0};
-    for (std::int64_t j = thread_x(); j < m; j += threads_x()) {
+    for (int j = thread_x(); j < args.m; j += threads_x()) {
       const auto column = entries.column(j);
-      dot[0] += entries.at(row, i, column) * column.weight;
+      dot[0] += entries.weighted(entries.at(row, i, j, column), column);
     }
     const S s = block_sums(dot, buffer, turn);
-    const S scale = static_cast<S>(update(i, static_cast<double>(s), thread_x() == 0, tally));
-    for (std::int64_t j = thread_x(); j < m; j += threads_x())
-      partial[j] += static_cast<double>(entries.at(row, i, entries.column(j)) * scale);
+    const S scale = static_cast<S>(update_row<S, Entries>(args, i, static_cast<double>(s), thread_x() == 0, tally));
+    for (int j = thread_x(); j < args.m; j += threads_x())
+      args.partial[j] += static_cast<double>(entries.at(row, i, j, entries.column(j)) * scale);
   }
   return tally;
 }
 
+template <int kWidth, typename S, typename Entries, typename T, typename Window>
+WBM_DEVICE Tally sweep_by(const SweepArguments<T, Window>& args) {
+  constexpr int kMost = kHold<S, Entries::streamed>;
+  const int held = (args.m + kWidth - 1) / kWidth;
+  if (held <= kMost / 4) return sweep_held<kWidth, 4, S, Entries>(args);
+  if (held <= kMost / 2) return sweep_held<kWidth, 2, S, Entries>(args);
+  if (held <= kMost) return sweep_held<kWidth, 1, S, Entries>(args);
+  return sweep_long<S, Entries>(args);
+}
+
 // The column sums of the new scales go to `partial` (m), to be read after a barrier; returns this thread's part of the tally.
-template <typename S, typename Entries, typename Update, typename Window>
-WBM_DEVICE Tally sweep(const Entries& entries, const Update& update, Range rows, std::int64_t m, Shared<S> buffer,
-                       Window partial) {
-  const bool whole_block = m > kHold<S> * kWarp;
-  const std::int64_t width = whole_block ? threads_x() : kWarp, held = (m + width - 1) / width;
-  if (held <= kHold<S> / 8) return sweep_held<8, S>(entries, update, rows, m, whole_block, buffer, partial);
-  if (held <= kHold<S> / 4) return sweep_held<4, S>(entries, update, rows, m, whole_block, buffer, partial);
-  if (held <= kHold<S> / 2) return sweep_held<2, S>(entries, update, rows, m, whole_block, buffer, partial);
-  if (held <= kHold<S>) return sweep_held<1, S>(entries, update, rows, m, whole_block, buffer, partial);
-  return sweep_long<S>(entries, update, rows, m, buffer, partial);
+template <typename S, typename Entries, typename T, typename Window>
+WBM_DEVICE Tally sweep(const SweepArguments<T, Window>& args) {
+  if (args.m <= kHold<S, Entries::streamed> * kWarp) return sweep_by<kWarp, S, Entries>(args);
+  return sweep_by<kSolveThreads, S, Entries>(args);
 }
 
 }  // namespace wbm::cuda

@@ -80,6 +80,8 @@ class SharedArray {
 }  // namespace cuda_on_cpu
 
 #define WBM_DEVICE inline
+#define WBM_FUNCTION inline
+#define WBM_ARGUMENTS const
 #define WBM_KERNEL(threads) void
 #define WBM_UNROLL
 #define WBM_SHARED(Type, name, count)                        \
