@@ -29,8 +29,8 @@ struct AdjointWorkspace {
   std::int32_t* idle;   // (batch) 1 = no system to solve; implicit only, as all that follows
   double* carried;      // (groups, max(n, m)): the eliminated side
   double* product;      // (groups, min(n, m)): the kept side, and so all that follows
-  double *windows, *solution, *direction, *residual, *best;  // (groups * blocks, min(n, m)): each block's own
-  std::uint64_t* counters;                                   // (groups), of the barriers
+  double *windows, *own;    // (groups * blocks, min(n, m)) and four times as much: each block's
+  std::uint64_t* counters;  // (groups), of the barriers
 };
 
 // The blocks that solve one system, and how many systems are solved at once.
@@ -72,8 +72,8 @@ inline std::size_t lay_out(const Problem& problem, Gradient mode, const Team& te
   cursor.take(more.idle, problem.batch);
   cursor.take(more.carried, team.groups * (problem.n + problem.m - kept));
   cursor.take(more.product, team.groups * kept);
-  for (double** array : {&more.windows, &more.solution, &more.direction, &more.residual, &more.best})
-    cursor.take(*array, blocks * kept);
+  cursor.take(more.windows, blocks * kept);
+  cursor.take(more.own, 4 * blocks * kept);
   cursor.take(more.counters, team.groups);
   return cursor.used;
 }
