@@ -133,7 +133,8 @@ struct Reduced {
       const int k = begin + column;
       double sum = 0.0;
       if (k < size && part < parts)
-        sum = chained_sum(first + part, last, parts, [&](int e) { return plan[static_cast<std::int64_t>(e) * size + k] * carried[e]; });
+        sum = chained_sum(first + part, last, parts,
+                          [&](int e) { return plan[static_cast<std::int64_t>(e) * size + k] * carried[e]; });
       if (parts > 1) {  // then this is the only round
         partial[thread_x()] = sum;
         block_barrier();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -36,14 +37,23 @@ def times():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-@pytest.mark.parametrize("command", ["", ".checks", ".sanitize"])
-def test_without_a_gpu_each_command_says_so(command):
-    call = [sys.executable, "-m", f"python_benchmarks.gpu{command}"]
+def test_without_a_gpu_the_command_says_so():
+    call = [sys.executable, "-m", "python_benchmarks.gpu"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("no GPU run: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+@pytest.mark.parametrize("command", ["checks", "sanitize"])
+def test_without_a_gpu_its_parts_say_so(command, capsys):
+    part = importlib.import_module(f"python_benchmarks.gpu.{command}")
+    assert part.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("no GPU run: ")
 
 
 def test_what_is_missing_is_named(gpu, monkeypatch):
