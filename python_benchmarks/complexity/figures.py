@@ -49,10 +49,11 @@ def _marks(ax: Axes, marks: tuple[Mark, ...], by_tau: bool) -> None:
         x = mark.tau if by_tau else mark.batch
         ax.plot(x, mark.seconds, "v" if mark.bound else "*", color="crimson", markersize=8 if mark.bound else 11,
                 label="paper, in words" if mark is marks[0] else None, linestyle="none", zorder=5)  # fmt: skip
-        below = mark is not marks[0] and not by_tau
-        # both marks stand at the right of the τ panel's reversed axis or in the middle of the other one
+        # to the left of a mark at the right edge, the second of a pair lower; to the right of one inside
+        inside, below = by_tau and mark is not marks[0], not by_tau and mark is not marks[0]
+        offset = (8, -3) if inside else (-8, -10 if below else -2 if by_tau else 2)
         ax.annotate(mark.words, (x, mark.seconds), textcoords="offset points", fontsize=8, color="crimson",
-                    xytext=(-8, -10 if below else 2 if not by_tau else -2), ha="right")  # fmt: skip
+                    xytext=offset, ha="left" if inside else "right")  # fmt: skip
 
 
 def metric_panel(records: Records, options: Options, device: str, subject: str, by_tau: bool) -> Figure | None:

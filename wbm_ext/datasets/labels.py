@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def has_labels(path: str | os.PathLike[str], user: str, item: str) -> bool:
         if kind not in SEPARATORS:
             return False
         row = pandas.read_csv(path, sep=SEPARATORS[kind], nrows=1, dtype=str, na_filter=False)
-    except (ValueError, OSError, EOFError):
+    except (ValueError, OSError, EOFError, zlib.error):
         return False
     return any(name in row and len(row) and not _is_number(row[name][0]) for name in (user, item))
 
@@ -103,7 +104,7 @@ def read_text(path: Path, names: dict[str, str], separator: str) -> dict[str, An
         raise MissingFileError(f"{path} does not exist")
     try:
         frame = pandas.read_csv(path, sep=separator, dtype=str, na_filter=False)
-    except (ValueError, OSError, EOFError) as error:  # pandas' own errors are ValueErrors
+    except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' own errors are ValueErrors
         raise DatasetError(f"{path} cannot be read; got {error}") from error
     columns = {}
     for role, column in names.items():
