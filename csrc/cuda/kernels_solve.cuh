@@ -10,7 +10,7 @@ namespace wbm::cuda {
 template <typename T, typename Group>
 WBM_FUNCTION double rounding_of(const Place<T, Group>& at, Progress& now) {
   write_potentials(at, now);
-  double largest = 0.0;
+  double largest = double_of(at.state().cost_max);
   const std::uint8_t *rows = at.rows().active, *columns = at.columns().active;
   const Range own_rows = at.own_rows(), own_columns = at.own_columns();
   for (std::int64_t i = own_rows.first + thread_x(); i < own_rows.last; i += threads_x())
@@ -20,8 +20,10 @@ WBM_FUNCTION double rounding_of(const Place<T, Group>& at, Progress& now) {
   largest = block_max(largest);
   if (thread_x() == 0) at.group.own()[12] = largest;
   at.group.barrier();
-  for (int rank = 0; rank < at.group.size(); ++rank) largest = fmax(largest, at.group.of(rank)[12]);
-  largest = fmax(largest, double_of(at.state().cost_max));
+  for (int rank = 0; rank < at.group.size(); ++rank) {
+    const double other = at.group.of(rank)[12];
+    largest = fmax(largest, other) + 0.0 * other;  // NaN if one is
+  }
   return 8 * 2.2e-16 * (4.0 + largest * at.state().inverse_epsilon);
 }
 

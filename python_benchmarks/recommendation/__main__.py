@@ -125,6 +125,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DatasetError, MissingExtraError, UnknownNameError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def study(options: argparse.Namespace) -> int:

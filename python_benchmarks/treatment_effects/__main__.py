@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--systems", default=None, metavar="NAMES", help="default: all")
     line.add_argument("--criterion", default=CRITERION, choices=CRITERIA, help="that chooses the epochs of the tables")
     line.add_argument("--no-search", action="store_true", help="default parameters")
-    line.add_argument("--trials", type=int, default=6, help="of the search, a network and kind of data")
+    line.add_argument("--trials", type=int, default=4, help="of the search, a network and kind of data")
     line.add_argument("--search-seeds", type=int, default=2, help="of the search, from 1000 on")
     line.add_argument("--sweep-seeds", type=int, default=3, help="of Tables 4, 7, 8 and their figures")
     line.add_argument("--units", type=int, default=500, help="of generated data")
@@ -114,6 +114,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DatasetError, MissingExtraError, UnknownNameError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def study(options: argparse.Namespace) -> int:

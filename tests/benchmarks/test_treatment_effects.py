@@ -266,7 +266,7 @@ def test_a_budget_that_is_too_small_is_told_in_the_report(study, tmp_path):
     arguments = [*SMALL, "--systems", "ols,tarnet", "--table", "1", "--budget", "1e-6", "--out", str(tmp_path)]
     assert study.main.main(arguments) == 0
     text = (tmp_path / "report.md").read_text()
-    assert "cuts the search to 0 of 6." in text
+    assert "cuts the search to 0 of 4." in text
     assert "- cut (the budget): tarnet on synthetic-effects" in text
 
 
