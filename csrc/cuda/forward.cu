@@ -10,53 +10,16 @@
 #include "cuda/kernels_open.cuh"
 #include "cuda/kernels_report.cuh"
 #include "cuda/kernels_solve.cuh"
+#include "cuda/launches.cuh"
 #include "cuda/solver.h"
 #include "cuda/workspace.cuh"
 
 namespace wbm::cuda {
 namespace {
 
-Extent grid(std::int64_t x, std::int64_t y = 1) {
-  return {static_cast<unsigned>(std::clamp<std::int64_t>(x, 1, kMaxGridX)),
-          static_cast<unsigned>(std::clamp<std::int64_t>(y, 1, kMaxGridY))};
-}
-
-// A one-dimensional block for `count` values: whole warps, at most `limit` threads.
-Extent block(std::int64_t count, std::int64_t limit) {
-  const std::int64_t whole = std::min(count, limit) + kWarp - 1;
-  return {static_cast<unsigned>(std::max<std::int64_t>(whole / kWarp * kWarp, kWarp)), 1};
-}
-
-// The three shapes of a launch: a block per problem, a block per row, a tile per kTileColumns columns.
-template <typename T>
-class Launcher {
- public:
-  Launcher(const Arguments<T>& args, void* stream) : args_(args), stream_(stream) {}
-
-  using Kernel = void (*)(Arguments<T>);
-
-  void problems(Kernel kernel) const {
-    const Problem& problem = args_.problem;
-    launch(kernel, grid(problem.batch), block(std::max(problem.n, problem.m), kMaxThreads), args_, stream_);
-  }
-  void rows(Kernel kernel) const {
-    launch(kernel, grid(args_.problem.n, args_.problem.batch), block(args_.problem.m, kRowThreads), args_, stream_);
-  }
-  void columns(Kernel kernel) const {
-    const std::int64_t tiles = (args_.problem.m + kTileColumns - 1) / kTileColumns;
-    launch(kernel, grid(tiles, args_.problem.batch), Extent{kTileColumns, kTileRows}, args_, stream_);
-  }
-
- private:
-  static constexpr std::int64_t kRowThreads = 128;
-
-  Arguments<T> args_;
-  void* stream_;
-};
-
 // The log domain, a kernel a step.
 template <typename T>
-void enqueue_steps(const Launcher<T>& launcher, const Options& options, bool history) {
+void enqueue_steps(const Launcher<Arguments<T>>& launcher, const Options& options, bool history) {
   const bool test = options.tol > 0.0;
   const bool finishes = history || (test && options.criterion == Criterion::scaling) ||
                         (test && options.method == Method::accelerated);
@@ -91,7 +54,7 @@ void enqueue(const Problem& problem, const Options& options, const Solution& sol
   const std::size_t used = lay_out(problem, workspace, args.work);
   lay_out(problem, solve.plan, static_cast<char*>(workspace) + used, solve.iterates);
   solve.all = args;
-  const Launcher<T> launcher(args, stream);
+  const Launcher<Arguments<T>> launcher(problem, args, stream);
 
   launcher.problems(open_masses<T>);
   launcher.rows(scan_rows<T>);
