@@ -6,9 +6,10 @@
 
 namespace wbm::cuda {
 
-// A row's part of f / eps = base + shift + log scale, and what its sum has to be; `shift` is one number a problem.
+// A row's part of f / eps = base + shift + log scale, what its sum has to be (`shift` is one number a problem), and the s = K v
+// from which scale was computed.
 struct RowIterate {
-  double base, scale, target;
+  double base, scale, target, s;
 };
 
 // In units of epsilon, two copies of each: an iteration reads one and writes the other, and is taken back by not turning over.

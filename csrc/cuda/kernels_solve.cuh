@@ -45,7 +45,7 @@ enum class Verdict { go_on, refine, met, stagnated };
 
 // The residual of the present plan, whose row sums are `rows`: met only on float64 sums of columns and rows.
 template <typename T, typename Group>
-WBM_DEVICE Verdict judge(const Place<T, Group>& at, Progress& now, const Tally& rows) {
+WBM_FUNCTION Verdict judge(const Place<T, Group>& at, Progress& now, const Tally& rows) {
   const Options& options = at.args.all.options;
   if (!(options.tol > 0.0) || now.done == 0) return Verdict::go_on;
   const double residual = at.residual(rows, now);

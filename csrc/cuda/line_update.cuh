@@ -9,6 +9,10 @@
 
 namespace wbm::cuda {
 
+struct Range {
+  std::int64_t first, last;
+};
+
 // Sums over the lines of a block or a group.
 struct Tally {
   double error, mass, target, unsafe;  // |r - r*|, r, the next r*, lines that left the safe range
@@ -27,7 +31,6 @@ WBM_DEVICE Tally shuffle_down(const Tally& x, int offset) {
 
 struct LineUpdate {
   double scale, target;  // u, and what the sums have to be then
-  bool safe;
 };
 
 // Entries of K below the smallest number of type S are lost. While s and u / a stay within [1 / limit, limit] all that is
@@ -40,7 +43,7 @@ inline constexpr double kFaint = sizeof(S) == 4 ? 1e-27 : 1e-200;
 WBM_DEVICE bool within(double x, double limit) { return x >= 1.0 / limit && x <= limit; }  // false for NaN
 
 WBM_DEVICE LineUpdate update_line(const Side& side, double mass, double log_mass, double base, double s,
-                                  double inverse_epsilon, double limit) {
+                                  double inverse_epsilon) {
   LineUpdate next;
   if (side.hard) {
     next.scale = mass / s;
@@ -52,7 +55,6 @@ WBM_DEVICE LineUpdate update_line(const Side& side, double mass, double log_mass
     next.scale = exp(log_scale);
     next.target = exp(alpha / side.ratio + (1.0 - 1.0 / side.ratio) * log_scale);
   }
-  next.safe = within(s, limit) && within(next.scale / mass, limit);
   return next;
 }
 

@@ -5,6 +5,12 @@
 
 namespace wbm::cuda {
 
+// Whether the present sums are float32.
+template <typename T, typename Group>
+WBM_DEVICE bool single(const Place<T, Group>&, const Progress& now) {
+  return sizeof(T) == 4 && !now.precise;
+}
+
 // K = exp((f + g - D) / eps) / (a b') of this block's rows, a row to a warp; the weights are b.
 template <typename T, typename Group>
 WBM_DEVICE void build_kernel(const Place<T, Group>& at) {
@@ -43,8 +49,8 @@ WBM_FUNCTION void absorb(const Place<T, Group>& at, Progress& now, Mode mode) {
   now.moved = false;
   for (std::int64_t i = own_rows.first + thread_x(); i < own_rows.last; i += threads_x())
     at.row_iterates(0)[i] = rows.active[i] ? RowIterate{f[i] * inverse_epsilon - rows.log_mass[i], rows.mass[i],
-                                                        rows.target(i, f[i])}
-                                           : RowIterate{-kInf, 0.0, 0.0};
+                                                        rows.target(i, f[i]), 0.0}
+                                           : RowIterate{-kInf, 0.0, 0.0, 0.0};
   for (std::int64_t j = own_columns.first + thread_x(); j < own_columns.last; j += threads_x()) {
     const bool active = columns.active[j];
     at.column_base(0)[j] = active ? g[j] * inverse_epsilon - (stored ? columns.log_mass[j] : 0.0) : -kInf;
@@ -71,26 +77,56 @@ WBM_FUNCTION void write_potentials(const Place<T, Group>& at, Progress& now) {
   now.moved = false;
 }
 
+// What this block's rows tell of the present plan, whose row sums the sweep has found, and of their next iterates.
+template <typename T, typename Group>
+WBM_FUNCTION Tally tally_rows(const Place<T, Group>& at, const Progress& now) {
+  const double limit = single(at, now) ? kLimit<float> : kLimit<double>, log_limit = log(limit);
+  const Marginal rows = at.rows();
+  const Range own = at.own_rows();
+  const RowIterate *present = at.row_iterates(now.copy), *next = at.row_iterates(1 - now.copy);
+  Tally tally = {0.0, 0.0, 0.0, 0.0};
+  block_barrier();  // the next iterates of all rows
+  for (std::int64_t i = own.first + thread_x(); i < own.last; i += threads_x()) {
+    if (!rows.active[i]) continue;
+    const double r = present[i].scale * next[i].s;
+    tally.error += fabs(r - present[i].target * now.relax);
+    tally.mass += r;
+    tally.target += next[i].target;
+    const bool safe = now.mode == Mode::streamed ? fabs(next[i].base - present[i].base) <= log_limit
+                                                 : within(next[i].scale / rows.mass[i], limit);
+    tally.unsafe += safe && within(next[i].s, limit) ? 0.0 : 1.0;
+  }
+  return tally;
+}
+
 // The f update and this block's column sums. The tally is that of the plan before.
 template <typename T, typename Group>
-WBM_DEVICE Tally sweep_rows(const Place<T, Group>& at, const Progress& now) {
+WBM_FUNCTION Tally sweep_rows(const Place<T, Group>& at, const Progress& now) {
   const auto partial = at.group.own() + kHeader;
   using Window = decltype(at.group.own());
   const Marginal rows = at.rows();
-  const SweepArguments<T, Window> args{at.matrix(), at.own_rows(), static_cast<int>(at.m()), at.column_base(now.copy),
-                                       &at.state(), rows.mass, rows.log_mass, rows.active, at.row_iterates(now.copy),
-                                       at.row_iterates(1 - now.copy), now.shift, now.relax, at.args.plan.layout, partial};
-  if (now.mode == Mode::stored) return sweep<T, StoredEntries<T, Window>>(args);
-  if constexpr (sizeof(T) == 4)
-    if (!now.precise) return sweep<float, StreamedEntries<T, float, Window>>(args);
-  return sweep<double, StreamedEntries<T, double, Window>>(args);
+  const Range own = at.own_rows();
+  const std::int64_t first = own.first;
+  const SweepArguments<T, Window> args{at.matrix().from_row(first), static_cast<int>(own.last - first),
+                                       static_cast<int>(at.m()), at.column_base(now.copy), &at.state(), rows.mass + first,
+                                       rows.log_mass + first, rows.active + first, at.row_iterates(now.copy) + first,
+                                       at.row_iterates(1 - now.copy) + first, now.shift, at.args.plan.layout, partial};
+  if (now.mode == Mode::stored) {
+    sweep<T, StoredEntries<T, Window>>(args);
+  } else if (!single(at, now)) {
+    sweep<double, StreamedEntries<T, double, Window>>(args);
+  } else if constexpr (sizeof(T) == 4) {
+    sweep<float, StreamedEntries<T, float, Window>>(args);
+  }
+  return tally_rows(at, now);
 }
 
 // The g update of this block's own columns, from the sums in all windows. The tally: sum of the targets, unsafe columns.
 template <typename T, typename Group>
 WBM_FUNCTION Tally update_columns(const Place<T, Group>& at, const Progress& now) {
-  const bool single = sizeof(T) == 4 && !now.precise, streamed = now.mode == Mode::streamed;
-  const double limit = single ? kLimit<float> : kLimit<double>, faint = single ? kFaint<float> : kFaint<double>;
+  const bool streamed = now.mode == Mode::streamed;
+  const double limit = single(at, now) ? kLimit<float> : kLimit<double>;
+  const double faint = single(at, now) ? kFaint<float> : kFaint<double>;
   const double inverse_epsilon = at.state().inverse_epsilon;
   const Marginal columns = at.columns();
   const Range own = at.own_columns();
@@ -99,15 +135,15 @@ WBM_FUNCTION Tally update_columns(const Place<T, Group>& at, const Progress& now
     double sum = 0.0;
     for (int rank = 0; rank < at.group.size(); ++rank) sum += at.group.of(rank)[kHeader + j];
     const double base = at.column_base(now.copy)[j];
-    LineUpdate next = {0.0, 0.0, true};
+    LineUpdate next = {0.0, 0.0};
     double absorbed = base;
     if (columns.active[j]) {
       // Streamed entries carry the factor b_j, and their base is g / eps.
       const double mass = columns.mass[j], log_mass = columns.log_mass[j];
-      next = update_line(columns.side, mass, log_mass, (streamed ? base - log_mass : base) - now.shift,
-                         streamed ? sum / mass : sum, inverse_epsilon, limit);
+      const double t = streamed ? sum / mass : sum;
+      next = update_line(columns.side, mass, log_mass, (streamed ? base - log_mass : base) - now.shift, t, inverse_epsilon);
       tally.target += next.target;
-      tally.unsafe += next.safe && sum >= faint ? 0.0 : 1.0;
+      tally.unsafe += within(t, limit) && within(next.scale / mass, limit) && sum >= faint ? 0.0 : 1.0;
       if (streamed) {
         absorbed = base + log(next.scale) - log_mass;
         next.scale = 1.0;
@@ -121,7 +157,7 @@ WBM_FUNCTION Tally update_columns(const Place<T, Group>& at, const Progress& now
 
 // The second half of the iteration. False: the scalings left their range, and nothing has changed.
 template <typename T, typename Group>
-WBM_DEVICE bool finish_scaling_iteration(const Place<T, Group>& at, Progress& now, const Tally& rows) {
+WBM_FUNCTION bool finish_scaling_iteration(const Place<T, Group>& at, Progress& now, const Tally& rows) {
   at.tell(2, update_columns(at, now));
   at.group.barrier();
   const Tally columns = at.hear(2);

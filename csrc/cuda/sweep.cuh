@@ -15,26 +15,22 @@ namespace wbm::cuda {
 template <typename S, bool streamed>
 inline constexpr int kHold = sizeof(S) == 8 ? 8 : streamed ? 12 : 16;
 
-struct Range {
-  std::int64_t first, last;
-};
-
 WBM_DEVICE float exponential(float x) { return expf(x); }
 WBM_DEVICE double exponential(double x) { return exp(x); }
 
-// What a sweep reads and writes, of one block. `partial` gets the column sums (m).
+// What a sweep reads and writes: `rows` rows, which are those of one block; all that belongs to rows begins at the first.
+// `partial` gets the column sums (m).
 template <typename T, typename Window>
 struct SweepArguments {
   Matrix<T> matrix;
-  Range rows;
-  int m;
+  int rows, m;
   const double* column_base;
   const State* state;
   const double *mass, *log_mass;
   const std::uint8_t* active;
   const RowIterate* present;
   RowIterate* next;
-  double shift, relax;
+  double shift;
   Layout layout;
   Window partial;
 };
@@ -44,18 +40,16 @@ template <typename T, typename Window>
 struct StoredEntries {
   static constexpr bool streamed = false;
   Shared<T> kernel, weights;
-  std::int64_t first;
   int m;
 
   WBM_DEVICE explicit StoredEntries(const SweepArguments<T, Window>& args)
-      : kernel(dynamic_shared<T>(args.layout.kernel)), weights(dynamic_shared<T>(args.layout.weights)),
-        first(args.rows.first), m(args.m) {}
+      : kernel(dynamic_shared<T>(args.layout.kernel)), weights(dynamic_shared<T>(args.layout.weights)), m(args.m) {}
 
   using Row = int;
   using Column = T;  // its weight
-  WBM_DEVICE Row row(std::int64_t i) const { return static_cast<int>(i - first) * m; }
+  WBM_DEVICE Row row(int i) const { return i * m; }
   WBM_DEVICE Column column(int j) const { return weights[j]; }
-  WBM_DEVICE T at(Row row, std::int64_t, int j, Column) const { return kernel[row + j]; }
+  WBM_DEVICE T at(Row row, int, int j, Column) const { return kernel[row + j]; }
   WBM_DEVICE T weighted(T entry, Column weight) const { return entry * weight; }
 };
 
@@ -74,36 +68,29 @@ struct StreamedEntries {
 
   using Row = double;
   using Column = double;  // its base
-  WBM_DEVICE Row row(std::int64_t i) const { return rows[i].base; }
+  WBM_DEVICE Row row(int i) const { return rows[i].base; }
   WBM_DEVICE Column column(int j) const { return column_base[j]; }
-  WBM_DEVICE S at(Row row, std::int64_t i, int j, Column base) const {
+  WBM_DEVICE S at(Row row, int i, int j, Column base) const {
     const double exponent = matrix.allows(i, j) ? row + base - matrix.at(i, j) * inverse_epsilon : -kInf;
     return exponential(static_cast<S>(exponent));
   }
   WBM_DEVICE S weighted(S entry, Column) const { return entry; }
 };
 
-// The f update of one row, into the other copy, and what the row tells of the present plan.
+// The f update of one row; its owner writes it into the other copy.
 template <typename S, typename Entries, typename T, typename Window>
-WBM_DEVICE double update_row(const SweepArguments<T, Window>& args, std::int64_t i, double s, bool owner, Tally& tally) {
-  const bool active = args.active[i];
-  const RowIterate row = args.present[i];
-  const Side& side = args.state->rows;
-  const double mass = args.mass[i], log_mass = args.log_mass[i];
-  const LineUpdate next = active ? update_line(side, mass, log_mass, row.base + args.shift, s,
-                                               args.state->inverse_epsilon, kLimit<S>)
-                                 : LineUpdate{0.0, 0.0, true};
-  if (!owner) return next.scale;
-  if (active) {
-    const double r = row.scale * s;
-    tally.error += fabs(r - row.target * args.relax);
-    tally.mass += r;
-    tally.target += next.target;
-    tally.unsafe += next.safe ? 0.0 : 1.0;
+WBM_DEVICE S update_row(const SweepArguments<T, Window>& args, int i, S sum, bool owner) {
+  if (!args.active[i]) {
+    if (owner) args.next[i] = {-kInf, 0.0, 0.0, 0.0};
+    return 0;
   }
-  args.next[i] = Entries::streamed && active ? RowIterate{row.base + log(next.scale) - log_mass, mass, next.target}
-                                             : RowIterate{row.base, next.scale, next.target};
-  return next.scale;
+  const double base = args.present[i].base, mass = args.mass[i], log_mass = args.log_mass[i];
+  const double s = static_cast<double>(sum);
+  const LineUpdate next = update_line(args.state->rows, mass, log_mass, base + args.shift, s, args.state->inverse_epsilon);
+  if (owner)
+    args.next[i] = Entries::streamed ? RowIterate{base + log(next.scale) - log_mass, mass, next.target, s}
+                                     : RowIterate{base, next.scale, next.target, s};
+  return static_cast<S>(next.scale);
 }
 
 // Every lane's R sums over its warp; lane k returns that of row k % R.
@@ -155,7 +142,7 @@ WBM_DEVICE void add_warps(const S (&sums)[H], int m, Shared<S> buffer, Window pa
 }
 
 template <int kWidth, int R, typename S, typename Entries, typename T, typename Window>
-WBM_FUNCTION Tally sweep_held(SweepArguments<T, Window> args) {
+WBM_FUNCTION void sweep_held(SweepArguments<T, Window> args) {
   constexpr int H = kHold<S, Entries::streamed> / R;
   constexpr bool kWholeBlock = kWidth != kWarp;
   const Entries entries(args);
@@ -163,11 +150,9 @@ WBM_FUNCTION Tally sweep_held(SweepArguments<T, Window> args) {
   const int place = thread_x() % kWidth, lane = thread_x() % kWarp;
   const int team = thread_x() / kWidth, step = threads_x() / kWidth * R, m = args.m;
   S sums[H] = {};
-  Tally tally = {0.0, 0.0, 0.0, 0.0};
   int turn = 0;
-  for (std::int64_t tile = args.rows.first; tile < args.rows.last; tile += step, ++turn) {
-    const std::int64_t first = tile + team * R;
-    const int here = static_cast<int>(args.rows.last - first < R ? args.rows.last - first : R);  // rows of this team, or < 1
+  for (int tile = 0; tile < args.rows; tile += step, ++turn) {
+    const int first = tile + team * R, here = args.rows - first < R ? args.rows - first : R;  // rows of this team; may be < 1
     S held[R][H], dots[R];
     typename Entries::Row row[R];
     WBM_UNROLL
@@ -192,9 +177,7 @@ WBM_FUNCTION Tally sweep_held(SweepArguments<T, Window> args) {
       s = warp_sums(dots);
     }
     const int mine = lane % R;
-    const S scale = mine < here ? static_cast<S>(update_row<S, Entries>(args, first + mine, static_cast<double>(s),
-                                                                        place < R, tally))
-                                : S(0);
+    const S scale = mine < here ? update_row<S, Entries>(args, first + mine, s, place < R) : S(0);
     WBM_UNROLL
     for (int r = 0; r < R; ++r) {
       const S factor = shuffle(scale, r);
@@ -209,18 +192,16 @@ WBM_FUNCTION Tally sweep_held(SweepArguments<T, Window> args) {
     for (int h = 0; h < H; ++h)
       if (place + h * kWidth < m) args.partial[place + h * kWidth] = static_cast<double>(sums[h]);
   }
-  return tally;
 }
 
 // Rows longer than what a block's registers hold: each is read twice, the second time from a cache.
 template <typename S, typename Entries, typename T, typename Window>
-WBM_FUNCTION Tally sweep_long(SweepArguments<T, Window> args) {
+WBM_FUNCTION void sweep_long(SweepArguments<T, Window> args) {
   const Entries entries(args);
   const Shared<S> buffer = dynamic_shared<S>(args.layout.buffer);
-  Tally tally = {0.0, 0.0, 0.0, 0.0};
   for (int j = thread_x(); j < args.m; j += threads_x()) args.partial[j] = 0.0;
   int turn = 0;
-  for (std::int64_t i = args.rows.first; i < args.rows.last; ++i, ++turn) {
+  for (int i = 0; i < args.rows; ++i, ++turn) {
     const auto row = entries.row(i);
     S dot[1] = {0};
     for (int j = thread_x(); j < args.m; j += threads_x()) {
@@ -228,15 +209,14 @@ WBM_FUNCTION Tally sweep_long(SweepArguments<T, Window> args) {
       dot[0] += entries.weighted(entries.at(row, i, j, column), column);
     }
     const S s = block_sums(dot, buffer, turn);
-    const S scale = static_cast<S>(update_row<S, Entries>(args, i, static_cast<double>(s), thread_x() == 0, tally));
+    const S scale = update_row<S, Entries>(args, i, s, thread_x() == 0);
     for (int j = thread_x(); j < args.m; j += threads_x())
       args.partial[j] += static_cast<double>(entries.at(row, i, j, entries.column(j)) * scale);
   }
-  return tally;
 }
 
 template <int kWidth, typename S, typename Entries, typename T, typename Window>
-WBM_DEVICE Tally sweep_by(const SweepArguments<T, Window>& args) {
+WBM_DEVICE void sweep_by(const SweepArguments<T, Window>& args) {
   constexpr int kMost = kHold<S, Entries::streamed>;
   const int held = (args.m + kWidth - 1) / kWidth;
   if (held <= kMost / 4) return sweep_held<kWidth, 4, S, Entries>(args);
@@ -245,9 +225,9 @@ WBM_DEVICE Tally sweep_by(const SweepArguments<T, Window>& args) {
   return sweep_long<S, Entries>(args);
 }
 
-// The column sums of the new scales go to `partial` (m), to be read after a barrier; returns this thread's part of the tally.
+// The next row iterates, and the column sums of their scales in `partial`: both to be read after a barrier.
 template <typename S, typename Entries, typename T, typename Window>
-WBM_DEVICE Tally sweep(const SweepArguments<T, Window>& args) {
+WBM_DEVICE void sweep(const SweepArguments<T, Window>& args) {
   if (args.m <= kHold<S, Entries::streamed> * kWarp) return sweep_by<kWarp, S, Entries>(args);
   return sweep_by<kSolveThreads, S, Entries>(args);
 }

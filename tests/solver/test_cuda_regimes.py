@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from test_cuda_on_cpu import (
     CONVERGED,
+    ENTROPY,
     INF,
     KAPPAS,
     LIMIT,
@@ -62,8 +63,8 @@ def device(case: Case, road: str) -> tuple[int, int, int, bool]:
 class Devices:
     """The shim, and a device for each solve."""
 
-    def __init__(self, shim: Shim) -> None:
-        self.shim = shim
+    def __init__(self, compiled: Shim) -> None:
+        self.shim = compiled
 
     def take(self, case: Case, road: str) -> None:
         self.shim.device(*device(case, road))
@@ -98,8 +99,10 @@ def close(case: Case, got: dict[str, np.ndarray], tolerance: float) -> None:
         np.testing.assert_allclose(got[name], expected[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("reference", [0, PRODUCT])
-@pytest.mark.parametrize("kind", KAPPAS)
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [("balanced", ENTROPY), ("soft_rows", PRODUCT), ("soft_columns", ENTROPY), ("unbalanced", PRODUCT)],
+)
 @pytest.mark.parametrize("road", ROADS)
 def test_every_kind_of_marginal(devices: Devices, road: str, kind: str, reference: int) -> None:
     case = make_two(kappa=KAPPAS[kind], reference=reference)
@@ -129,7 +132,7 @@ def test_holes_masks_and_padding(devices: Devices, road: str, kind: str) -> None
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (33, 32), (8, 9), (3, 300), (4, 530), (2, 8300)])
 def test_shapes(devices: Devices, shape: tuple[int, int], dtype: type) -> None:
-    """A row in a warp's registers up to 512 columns (256 in float64), in a block's up to 8,192 (4,096), longer ones."""
+    """Rows in a warp's registers (up to 256 columns at least), in a block's (up to 4,096 at least), and longer ones."""
     n, m = shape
     for kappa in ((INF, INF), (0.5, 0.7)):
         case = make_two(n=n, m=m, kappa=kappa, dtype=dtype, max_iter=2 if m > 100 else 100)
@@ -155,9 +158,9 @@ def test_a_fixed_number_of_iterations(devices: Devices, road: str, method: int) 
 @pytest.mark.parametrize("road", ROADS)
 def test_scalings_that_leave_their_range(devices: Devices, road: str, dtype: type) -> None:
     """Sharp plans and costs far from 0: the iterations fall back on the log domain, and come back from it."""
-    case = make_two(epsilon=0.004, dtype=dtype, tol=1e-4, max_iter=600, seed=8)
-    close(case, devices.solve(case, road), 1e-3)
-    far = replace(case, cost=(case.cost * 3 + np.linspace(-9, 9, 40)).astype(dtype), max_iter=30, tol=0.0)
+    case = make_two(epsilon=0.004, dtype=dtype, tol=0.0, max_iter=25, seed=8)
+    close(case, devices.solve(case, road), 1e-5)
+    far = replace(case, cost=(case.cost * 3 + np.linspace(-9, 9, 40)).astype(dtype))
     close(far, devices.solve(far, road), 1e-5)
 
 
@@ -223,17 +226,20 @@ def test_refused_problem_leaves_its_neighbour_alone(devices: Devices, road: str)
 
 def demanding(dtype: type) -> Case:
     """Tests, translations, float32 sums that are refined, and scalings that leave their range."""
-    return with_mask(with_holes(make_two(n=36, m=40, kappa=(0.9, 1.3), epsilon=0.05, dtype=dtype, tol=1e-6, max_iter=30)))
+    return with_mask(
+        with_holes(make_two(n=36, m=40, kappa=(0.9, 1.3), epsilon=0.05, dtype=dtype, tol=1e-6, max_iter=30))
+    )
 
 
 @pytest.mark.parametrize("road", ROADS)
 def test_no_schedule_changes_a_bit(devices: Devices, road: str) -> None:
     for case in (demanding(np.float32), demanding(np.float64), make_two(epsilon=0.004, max_iter=12, dtype=np.float32)):
         first = devices.solve(case, road, seed=1)
-        for seed in range(2, 5):
+        for seed in range(2, 4):
             assert same(first, devices.solve(case, road, seed))
 
 
+@pytest.mark.slow
 def test_every_barrier_is_needed(devices: Devices) -> None:
     """Each barrier of the kernels, left out, changes results on one road or another, or stops the run."""
     small = make_two(n=8, m=9, epsilon=0.3, dtype=np.float32)
@@ -243,7 +249,7 @@ def test_every_barrier_is_needed(devices: Devices) -> None:
         (replace(small, epsilon=np.full(2, 0.004), tol=1e-4, max_iter=60), "grid"),  # leaves the range again and again
         (replace(small, tol=1e-30, max_iter=60), "grid"),  # stagnates
         (make_two(n=8, m=200, epsilon=0.1, max_iter=5, dtype=np.float32), "block"),  # warps add up more than one turn
-        (make_two(n=6, m=600, epsilon=0.1, max_iter=5, dtype=np.float32), "block"),  # a block a row
+        (make(batch=1, n=34, m=520, epsilon=0.1, max_iter=3, dtype=np.float32), "block"),  # a block a row
     ]
     sound = [devices.solve(case, road) for case, road in cases]
     names = ("group", "kernels_solve", "log_iteration", "scaling_iteration", "sweep", "solver_state")
