@@ -35,6 +35,9 @@ def read_frame(path: Path) -> Any:
             frame = pandas.read_csv(path, sep=SEPARATORS[kind])
     except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise DatasetError(f"{path} cannot be read as a {kind} table: {error}") from error
+    # pandas takes surplus columns of a text for names of the rows
+    if kind not in PARQUET and not isinstance(frame.index, pandas.RangeIndex):
+        raise DatasetError(f"{path} must have {len(frame.columns)} values a line, as its header has; got more")
     if frame.empty:
         raise DatasetError(f"{path} must hold a header and at least one row; got {len(frame)} rows")
     return frame

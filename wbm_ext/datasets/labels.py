@@ -106,6 +106,8 @@ def read_text(path: Path, names: dict[str, str], separator: str) -> dict[str, An
         frame = pandas.read_csv(path, sep=separator, dtype=str, na_filter=False)
     except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' own errors are ValueErrors
         raise DatasetError(f"{path} cannot be read; got {error}") from error
+    if not isinstance(frame.index, pandas.RangeIndex):  # pandas takes surplus columns for names of the rows
+        raise DatasetError(f"{path} must have {len(frame.columns)} values a line, as its header has; got more")
     columns = {}
     for role, column in names.items():
         values = frame[check_name(f"{path}: column", column, map(str, frame.columns))]
