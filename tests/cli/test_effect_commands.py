@@ -87,7 +87,10 @@ def test_a_system_without_a_file_estimates_in_one_go(wbm, units):
         (("fit", "units.csv", "-s", "escfr", *ROLES[:4], "--user", "u"), "--user does not go with system 'escfr'"),
         (("fit", "one.csv", "-s", "escfr", *ROLES[:4]), "must hold at least one covariate"),
         (("fit", "empty.csv", "-s", "escfr", *ROLES[:4]), "at least one row"),
-        (("fit", "wide.csv", "-s", "escfr", *ROLES[:4]), "must have 3 values a line, as its header has; got more"),
+        (
+            ("fit", "wide.csv", "-s", "escfr", *ROLES[:4]),
+            "must not have more values in a line than names in its header",
+        ),
         (("fit", "units.txt", "-s", "escfr", *ROLES[:4]), "there is no file units.txt"),
         (("predict", "one.csv", "-m", "m.pt"), "column='x1' does not exist"),
         (("effect", "units.csv", "-m", "m.pt", "--treatment", "q"), "column='q' does not exist"),
