@@ -46,7 +46,7 @@ from wbm_ext.ite import systems
 from wbm_ext.ite.selection import CRITERIA
 
 FILES = (1, 4, 5, 6, 7, 8, 9, 10, *CONSTANT)
-EARLY = 5  # seeds of the main tables that come before the sweeps
+EARLY = 3  # seeds of the main tables that come before the sweeps
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--no-search", action="store_true", help="default parameters")
     line.add_argument("--trials", type=int, default=4, help="of the search, a network and kind of data")
     line.add_argument("--search-seeds", type=int, default=2, help="of the search, from 1000 on")
-    line.add_argument("--sweep-seeds", type=int, default=3, help="of Tables 4, 7, 8 and their figures")
+    line.add_argument("--sweep-seeds", type=int, default=2, help="of Tables 4, 7, 8 and their figures")
     line.add_argument("--units", type=int, default=500, help="of generated data")
     common(line, seeds=10, out="results/treatment_effects")
     return line
