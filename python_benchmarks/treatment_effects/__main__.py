@@ -37,7 +37,7 @@ from python_benchmarks._study import (
 from python_benchmarks._study.options import command, common, context
 from python_benchmarks.treatment_effects import protocol, report
 from python_benchmarks.treatment_effects.data import ACIC, CONSTANT, GENERATED, IHDP, NAMES, Source
-from python_benchmarks.treatment_effects.evaluate import CRITERION, evaluate
+from python_benchmarks.treatment_effects.evaluate import CRITERION, SLOW, evaluate
 from python_benchmarks.treatment_effects.protocol import ABLATION, OURS, SCALED, SEARCH_SEED, Row
 from python_benchmarks.treatment_effects.results import Results
 from wbm_ext.datasets import load
@@ -198,7 +198,8 @@ def _cells(
     if "2" in wanted and ours:
         rows += [*ABLATION, Row(OURS, OURS)]
     main_ = protocol.table_cells(rows, ranked, parameters, options.seeds)
-    cells = [cell for cell in main_ if cell.seed < EARLY or cell.data == IHDP]
+    slow = [cell for cell in main_ if cell.system == SLOW and cell.data == ACIC]
+    cells = [cell for cell in main_ if cell not in slow and (cell.seed < EARLY or cell.data == IHDP)]
     if wanted & protocol.SWEPT and ours:
         cells += protocol.sweep_cells(swept, parameters, min(options.sweep_seeds, options.seeds))
     cells += main_
