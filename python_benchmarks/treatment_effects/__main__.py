@@ -82,23 +82,28 @@ def sources(names: str | None, units: int) -> tuple[list[Source], list[str]]:
     for name in wanted:
         if name == GENERATED:
             found.append(Source(GENERATED, {"n": units}))
-        elif name == IHDP and _there(notes, names is not None, IHDP, realisation=1):
-            found.append(Source(IHDP))
+        elif name == IHDP:
+            if _there(names is not None):
+                found.append(Source(IHDP))
+            else:
+                notes.append(f"Not under WBM_DATA: {IHDP}.")
         elif name == ACIC:
-            here = [file for file in FILES if _there(notes, names is not None and file == 1, ACIC, file=file)]
-            found += [Source(ACIC, {"file": file}) for file in here]
+            found += [Source(ACIC, {"file": file}) for file in FILES if _there(names is not None and file == 1, file)]
+            lacking = sorted({*FILES} - {source.params["file"] for source in found if source.data == ACIC})
+            if lacking:
+                notes.append(f"Not under WBM_DATA: {ACIC}, file(s) {', '.join(str(file) for file in lacking)}.")
     if not found:
         raise DatasetError("no data set of the study is under WBM_DATA; name its folder, or use --data " + GENERATED)
     return sorted(found, key=lambda source: source.constant), notes
 
 
-def _there(notes: list[str], strict: bool, name: str, **options: Any) -> bool:
+def _there(strict: bool, file: int | None = None) -> bool:
+    """Whether a file of ACIC, or without one IHDP, can be read."""
     try:
-        load(name, **options)
+        load(IHDP) if file is None else load(ACIC, file=file)
     except DatasetError:
         if strict:
             raise
-        notes.append(f"Not run: {name} {', '.join(str(value) for value in options.values())}, not under WBM_DATA.")
         return False
     return True
 
