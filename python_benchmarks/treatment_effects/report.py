@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from python_benchmarks import _harness as harness
-from python_benchmarks._study.writers import Report, left_out, write_csv, write_text
-from python_benchmarks.treatment_effects import figures, goals, selection, tables
+from python_benchmarks._study.writers import Report, write_csv, write_text
+from python_benchmarks.treatment_effects import figures, goals, left_out, selection, tables
 from python_benchmarks.treatment_effects.data import ACIC, IHDP
 from python_benchmarks.treatment_effects.evaluate import SLOW
 from python_benchmarks.treatment_effects.judging import RULES
@@ -120,7 +120,7 @@ def _chosen(report: Report, results: Results) -> None:
 
 
 def _left_out(results: Results) -> list[str]:
-    lines = left_out(results.outcome)
+    lines = left_out.lines(results)
     if SLOW in results.names and any(source.data == ACIC for source in results.sources) and results.seeds > 1:
         lines.append(
             f"cut by design: {SLOW} has one seed an ACIC file and no figures within the sample there, because it "

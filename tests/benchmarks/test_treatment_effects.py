@@ -221,11 +221,16 @@ def test_equal_systems_are_not_told_apart(study):
     assert one.p > 0.05
 
 
-def test_systems_without_all_runs_are_not_ranked(study):
+def test_systems_are_ranked_by_the_runs_that_all_have(study):
     scores = _scores(ours=1.0, other=2.0, third=1.5)
     del scores["third"]["b"][4]
-    kept, without = study.ranks.complete(scores)
+    kept, without = study.ranks.common(scores)
+    assert (list(kept), without) == (["ours", "other", "third"], [])
+    assert [len(kept["ours"][data]) for data in "abcde"] == [10, 9, 10, 10, 10]
+    scores["third"]["c"] = {0: 1.5}
+    kept, without = study.ranks.common(scores)
     assert (list(kept), without) == (["ours", "other"], ["third"])
+    assert all(len(kept["ours"][data]) == 10 for data in "abcde")
 
 
 # ---------------------------------------------------------------------- the command and its report
@@ -267,7 +272,7 @@ def test_a_budget_that_is_too_small_is_told_in_the_report(study, tmp_path):
     assert study.main.main(arguments) == 0
     text = (tmp_path / "report.md").read_text()
     assert "cuts the search to 0 of 4." in text
-    assert "- cut (the budget): tarnet on synthetic-effects" in text
+    assert "- cut (the budget): generated, runs 0 to 9: ols, tarnet" in text
 
 
 def test_wrong_names_and_missing_data_are_one_line(study, tmp_path, capsys, monkeypatch):
