@@ -38,7 +38,7 @@ from python_benchmarks._study.options import command, common, context
 from python_benchmarks.treatment_effects import protocol, report
 from python_benchmarks.treatment_effects.data import ACIC, CONSTANT, GENERATED, IHDP, NAMES, Source
 from python_benchmarks.treatment_effects.evaluate import CRITERION, SLOW, evaluate
-from python_benchmarks.treatment_effects.protocol import ABLATION, OURS, SCALED, SEARCH_SEED, Row
+from python_benchmarks.treatment_effects.protocol import ABLATION, OURS, SEARCH_SEED, VARIED, Row
 from python_benchmarks.treatment_effects.results import Results
 from wbm_ext.datasets import load
 from wbm_ext.errors import DatasetError, MissingExtraError, UnknownNameError, check_name
@@ -193,6 +193,10 @@ def _cells(
     parameters: protocol.Parameters,
 ) -> list[Cell]:
     """All reported runs, the most important first."""
+
+    def early(cell: Cell) -> bool:
+        return cell.seed < EARLY or cell.data == IHDP
+
     wanted = {*tables, *(f"figure {figure}" for figure in figures)}
     ranked = [source for source in found if not source.constant]
     constant = [source for source in found if source.constant]
@@ -204,13 +208,12 @@ def _cells(
         rows += [*ABLATION, Row(OURS, OURS)]
     main_ = protocol.table_cells(rows, ranked, parameters, options.seeds)
     slow = [cell for cell in main_ if cell.system == SLOW and cell.data == ACIC]
-    cells = [cell for cell in main_ if cell not in slow and (cell.seed < EARLY or cell.data == IHDP)]
+    cells = [cell for cell in main_ if cell not in slow and early(cell)]
+    extra = [row for row in VARIED if "1" in wanted and row.system in names]
+    cells += [cell for cell in protocol.table_cells(extra, ranked, parameters, options.seeds) if early(cell)]
     if wanted & protocol.SWEPT and ours:
         cells += protocol.sweep_cells(swept, parameters, min(options.sweep_seeds, options.seeds))
     cells += main_
-    extra = [row for row in SCALED if "1" in wanted and row.system in names]
-    acic = [source for source in ranked if source.data == ACIC]
-    cells += protocol.table_cells(extra, acic, parameters, min(EARLY, options.seeds))
     if wanted & protocol.BATCHED and ours:
         cells += protocol.batch_cells(swept, parameters, min(options.sweep_seeds, options.seeds))
     cells += protocol.table_cells([row for row in rows if row not in ABLATION], constant, parameters, options.seeds)

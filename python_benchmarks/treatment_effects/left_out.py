@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from python_benchmarks._study import Cell
-from python_benchmarks.treatment_effects.protocol import ABLATION, SCALED, batch_cells, row_cells, sweep_cells
+from python_benchmarks.treatment_effects.protocol import ABLATION, VARIED, batch_cells, row_cells, sweep_cells
 from python_benchmarks.treatment_effects.results import Results
 
 
@@ -12,7 +12,7 @@ def lines(results: Results) -> list[str]:
     open_ = {cell.key() for cell in results.outcome.cut}
     reason = "the run was interrupted" if results.outcome.interrupted else "the budget"
     groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    rows = [*results.rows, *ABLATION, *SCALED]
+    rows = [*results.rows, *ABLATION, *VARIED]
     for source in results.sources:
         for row in rows:
             cells = [cell for cell in row_cells(row, source, results.parameters, results.seeds) if cell.key() in open_]

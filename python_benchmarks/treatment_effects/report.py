@@ -42,7 +42,7 @@ def write(results: Results, out: Path, command: str) -> list[Path]:
     for number, metrics in (("7", ("pehe_out", "auuc_out")), ("8", ("ate_out", "att_out"))):
         if number in results.tables:
             tables.sweeps(report, results, number, metrics)
-    tables.scaled(report, results)
+    tables.varied(report, results)
     files = _figures(report, results, out)
     report.heading("What is left out")
     report.bullets(_left_out(results) or ["Nothing: every run that was asked for is in the figures."])
