@@ -157,14 +157,19 @@ inline int attribute(cudaDeviceAttr name, int device) {
 
 }  // namespace detail
 
-// Asks the runtime, not the device: neither a synchronisation nor an allocation. Clusters of 8 are portable.
-inline Limits device_limits() {
+// Asks the runtime, not the device: neither a synchronisation nor an allocation. Clusters of 8 are portable; code made for
+// older devices (also where a newer one compiles it at start) has none, so the kernel that would use them is asked too.
+template <typename Arguments>
+Limits device_limits(void (*cluster_kernel)(Arguments)) {
+  cudaFuncAttributes made{};
+  detail::require(cudaFuncGetAttributes(&made, reinterpret_cast<const void*>(cluster_kernel)),
+                  "a CUDA kernel has no code for this device");
   int device = 0;
   detail::require(cudaGetDevice(&device), "no current CUDA device");
   Limits limits;
   limits.multiprocessors = detail::attribute(cudaDevAttrMultiProcessorCount, device);
   limits.shared = static_cast<std::size_t>(detail::attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  limits.cluster = detail::attribute(cudaDevAttrClusterLaunch, device) ? 8 : 1;
+  limits.cluster = made.ptxVersion >= 90 && detail::attribute(cudaDevAttrClusterLaunch, device) ? 8 : 1;
   limits.cooperative = detail::attribute(cudaDevAttrCooperativeLaunch, device) != 0;
   return limits;
 }

@@ -50,7 +50,7 @@ void enqueue_solve(const SolveArguments<T>& args, void* stream) {
 template <typename T>
 void enqueue(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {
   Arguments<T> args{problem, options, solution, {}};
-  SolveArguments<T> solve{args, {}, choose(problem, options, solution.history != nullptr, device_limits())};
+  SolveArguments<T> solve{args, {}, choose(problem, options, solution.history != nullptr, device_limits(solve_by_cluster<T>))};
   const std::size_t used = lay_out(problem, workspace, args.work);
   lay_out(problem, solve.plan, static_cast<char*>(workspace) + used, solve.iterates);
   solve.all = args;
@@ -78,7 +78,7 @@ std::size_t workspace_bytes(const Problem& problem) {
   Iterates iterates;
   // Whatever the options: they choose between this plan and one that needs no iterates.
   return lay_out(problem, nullptr, work) +
-         lay_out(problem, choose(problem, Options{}, false, device_limits()), nullptr, iterates);
+         lay_out(problem, choose(problem, Options{}, false, device_limits(solve_by_cluster<float>)), nullptr, iterates);
 }
 
 void forward(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {

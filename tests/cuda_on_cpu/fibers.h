@@ -207,7 +207,10 @@ Shared<Type> peer(Shared<Type> mine, int rank) {
   return mine.of_slot(cuda_on_cpu::slot - cluster_rank() + rank);
 }
 
-inline Limits device_limits() { return cuda_on_cpu::device(); }
+template <typename Arguments>
+Limits device_limits(void (*)(Arguments)) {
+  return cuda_on_cpu::device();
+}
 
 template <typename Arguments>
 void launch(void (*kernel)(Arguments), const Shape& shape, Arguments arguments, void* /*stream*/) {
