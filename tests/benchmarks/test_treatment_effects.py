@@ -349,7 +349,13 @@ def test_advice_follows_the_numbers(study):
     assert gained[0].startswith("Use relaxed mass and outcomes in the cost at κ 0.1 (RMPR only) and at κ 0.1")
     lost = study.when_report.advice(_gains(study, balance_weight_3=-0.2), [])
     assert lost[1].startswith("Leave out balancing by transport at λ 3 (transport alone)")
-    axis = study.when.AXES[0]
-    summary = study.machinery.summarize([0.1, 0.3])
-    regrets = [study.when_report.Regret("auuc", axis, 1.0, summary)]
-    assert "by AUUC: PEHE above the best epoch's is AUUC 20 %" in study.when_report.advice([], regrets)[2]
+    overlap, outliers = study.when.AXES[:2]
+    regrets = [
+        study.when_report.Regret(criterion, axis, value, study.machinery.summarize([loss, loss]))
+        for axis, value, losses in ((overlap, 1.0, (0.2, 0.1)), (overlap, 0.5, (0.4, 0.3)), (outliers, 0.0, (0.4, 0.3)))
+        for criterion, loss in zip(("auuc", "factual"), losses, strict=True)
+    ]
+    regrets += [study.when_report.Regret("auuc", outliers, 0.3, study.machinery.summarize([0.3]))]
+    told = study.when_report.advice([], regrets)[2]
+    assert "by factual error at overlap 1, the base point; by AUUC at outliers 0.3; PEHE above" in told
+    assert "mean over the points: AUUC 30 %" in told
