@@ -20,9 +20,12 @@ def lines(results: Results) -> list[str]:
             if cells:
                 seeds = tuple(cell.seed for cell in cells)
                 groups.setdefault((source.label, seeds), []).append(row.label)
+    alike: dict[tuple[tuple[int, ...], tuple[str, ...]], list[str]] = {}
+    for (place, seeds), names in groups.items():
+        alike.setdefault((seeds, tuple(names)), []).append(place)
     told = [
-        f"cut ({reason}): {place}, {_runs(seeds)}: {'all rows' if len(names) == len(rows) else ', '.join(names)}"
-        for (place, seeds), names in groups.items()
+        f"cut ({reason}): {', '.join(places)}, {_runs(seeds)}: {'; '.join(names)}"
+        for (seeds, names), places in alike.items()
     ]
     for name, cells in (
         ("Tables 7 and 8 (Figures 5, 10 to 12)", sweep_cells(results.swept, results.parameters, results.sweep_seeds)),
