@@ -34,13 +34,15 @@ SHOWN_RUNS = 3
 def sweep(report: Report, results: Results, figure: str, out: Path) -> list[Path]:
     """ESCFR with one parameter varied at a time."""
     metric, panels = SWEPT_METRIC[figure], []
-    for name, values in SWEEPS.items():
+    points = [(name, value) for name, values in SWEEPS.items() for value in values]
+    settings = [(_ROW, {name: value}) for name, value in points]
+    found = {source.label: results.swept_summaries(metric, source, settings) for source in results.swept}
+    for name in SWEEPS:
         lines: dict[str, list] = {}
-        for source in results.swept:
-            for value in values:
-                summary = results.swept_summary(metric, _ROW, source, **{name: value})
-                if summary is not None:
-                    lines.setdefault(source.label, []).append((PLACES.get(name, {}).get(value, value), summary))
+        for label, summaries in found.items():
+            for (other, value), summary in zip(points, summaries, strict=True):
+                if other == name and summary is not None:
+                    lines.setdefault(label, []).append((PLACES.get(name, {}).get(value, value), summary))
         marks = {}
         if figure == "5" and name in FIGURE_5 and any(s.data == ACIC and s.params["file"] == 1 for s in results.swept):
             marks = {"published": FIGURE_5[name]}
@@ -57,15 +59,14 @@ def batches(report: Report, results: Results, out: Path) -> list[Path]:
     settings: list[tuple[str, str, dict[str, Any]]] = [
         (name, name, {}) for name in BATCH_ROWS if name != OURS
     ] + [(f"{OURS}, κ = {kappa}", OURS, {"kappa": kappa}) for kappa in BATCH_KAPPAS]  # fmt: skip
+    points = [(label, batch) for label, _, _ in settings for batch in BATCHES]
+    every = [(Row(system, system), {**params, "batch_size": b}) for _, system, params in settings for b in BATCHES]
     panels = []
     for source in results.swept:
         lines: dict[str, list] = {}
-        for label, system, params in settings:
-            row = Row(system, system)
-            for batch in BATCHES:
-                summary = results.swept_summary("pehe_out", row, source, batch_size=batch, **params)
-                if summary is not None:
-                    lines.setdefault(label, []).append((batch, summary))
+        for (label, batch), summary in zip(points, results.swept_summaries("pehe_out", source, every), strict=True):
+            if summary is not None:
+                lines.setdefault(label, []).append((batch, summary))
         panels.append(Panel(source.label, "batch size", "PEHE out", lines, x_log=True))
     if not any(panel.lines for panel in panels):
         return []

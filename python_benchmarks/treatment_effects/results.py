@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,11 +87,17 @@ class Results:
         values = self.sample(metric, row, source, rule, **params)
         return summarize(values.values()) if values else None
 
-    def swept_summary(self, metric: str, row: Row, source: Source, **params: Any) -> Summary | None:
-        """As :meth:`summary`, over the seeds that every setting of a sweep has."""
-        values = self.sample(metric, row, source, **params)
-        values = {seed: value for seed, value in values.items() if seed < self.sweep_seeds}
-        return summarize(values.values()) if values else None
+    def swept_summaries(
+        self, metric: str, source: Source, settings: Sequence[tuple[Row, Mapping[str, Any]]]
+    ) -> list[Summary | None]:
+        """Summaries of the settings of a sweep over the seeds that all finished ones share; None where none was run."""
+        samples = [self.sample(metric, row, source, **params) for row, params in settings]
+        seeds = [{seed for seed in sample if seed < self.sweep_seeds} for sample in samples]
+        shared = set.intersection(*(some for some in seeds if some)) if any(seeds) else set()
+        return [
+            summarize(sample[seed] for seed in sorted(shared)) if shared and shared <= set(sample) else None
+            for sample in samples
+        ]
 
     def scores(self, rows: Iterable[Row], rule: str | None = None) -> dict[str, dict[str, dict[int, float]]]:
         """Row -> data set -> run -> out-of-sample PEHE / sd(τ), for :mod:`ranks`."""

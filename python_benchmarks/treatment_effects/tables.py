@@ -131,16 +131,14 @@ def table_6(report: Report, results: Results) -> None:
 
 def sweeps(report: Report, results: Results, number: str, metrics: Sequence[str]) -> None:
     """Tables 7 and 8: one parameter of ESCFR varied at a time."""
-    lines = []
-    for name, values in SWEEPS.items():
-        for value in values:
-            line = [f"{SYMBOL[name]} = {value}"]
-            summaries: list[Summary | None] = []
-            for source in results.swept:
-                summaries += [results.swept_summary(m, OUR_ROWS[0], source, **{name: value}) for m in metrics]
-            if any(one is not None for one in summaries):
-                n = max(one.n for one in summaries if one is not None)
-                lines.append([f"{line[0]} (n = {n})", *(figure_text(one) for one in summaries)])
+    points = [(name, value) for name, values in SWEEPS.items() for value in values]
+    settings = [(OUR_ROWS[0], {name: value}) for name, value in points]
+    columns = [results.swept_summaries(metric, source, settings) for source in results.swept for metric in metrics]
+    lines = [
+        [f"{SYMBOL[name]} = {value}{_count(line)}", *(figure_text(one) for one in line)]
+        for (name, value), *line in zip(points, *columns, strict=True)
+        if any(one is not None for one in line)
+    ]
     if lines:
         head = [f"{title(metric)}, {source.label}" for source in results.swept for metric in metrics]
         report.heading(f"Table {number}: {OURS} with one parameter varied")
@@ -149,17 +147,24 @@ def sweeps(report: Report, results: Results, number: str, metrics: Sequence[str]
 
 def table_4(report: Report, results: Results) -> None:
     """Batch sizes."""
-    settings: list[tuple[str, Row, dict[str, Any]]] = [(name, Row(name, name), {}) for name in BATCH_ROWS]
-    settings += [(f"{OURS}, κ = {kappa}", OUR_ROWS[0], {"kappa": kappa}) for kappa in BATCH_KAPPAS]
+    kinds: list[tuple[str, Row, dict[str, Any]]] = [(name, Row(name, name), {}) for name in BATCH_ROWS]
+    kinds += [(f"{OURS}, κ = {kappa}", OUR_ROWS[0], {"kappa": kappa}) for kappa in BATCH_KAPPAS]
+    settings = [(row, {**params, "batch_size": batch}) for _, row, params in kinds for batch in BATCHES]
     lines = []
-    for label, row, params in settings:
-        for source in results.swept:
-            found = [results.swept_summary("pehe_out", row, source, batch_size=batch, **params) for batch in BATCHES]
-            if any(one is not None for one in found):
-                lines.append([f"{label}, {source.label}", *(figure_text(one) for one in found)])
+    for source in results.swept:
+        found = results.swept_summaries("pehe_out", source, settings)
+        for place, (label, _, _) in enumerate(kinds):
+            line = found[place * len(BATCHES) : (place + 1) * len(BATCHES)]
+            if any(one is not None for one in line):
+                lines.append([f"{label}, {source.label}{_count(line)}", *(figure_text(one) for one in line)])
     if lines:
         report.heading("Table 4: out-of-sample PEHE by batch size")
         report.table(["system", *(f"b = {batch}" for batch in BATCHES)], lines)
+
+
+def _count(line: Sequence[Summary | None]) -> str:
+    """The number of runs behind each figure of a line."""
+    return f" (n = {max((one.n for one in line if one is not None), default=0)})"
 
 
 def varied(report: Report, results: Results) -> None:
