@@ -9,10 +9,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "cpu/interrupt.h"
+#include "cpu/kept.h"
 #include "cpu/kernels.h"
 #include "cpu/solver.h"
 #ifdef WBM_WITH_CUDA
@@ -202,13 +205,28 @@ class Input {
   std::vector<double> own_;
 };
 
-// Solves, and answers whether every problem converged. `sharp` and `regularized` have the type of D (0: not wanted);
+// What the solves of a batch have kept for their backward, one pointer a problem.
+class KeptSolves {
+ public:
+  explicit KeptSolves(std::int64_t batch) : kept(batch, nullptr) {}
+  KeptSolves(const KeptSolves&) = delete;
+  KeptSolves& operator=(const KeptSolves&) = delete;
+  ~KeptSolves() {
+    for (const wbm::Kept* k : kept) delete k;
+  }
+
+  std::vector<wbm::Kept*> kept;
+};
+
+// Solves, and answers whether every problem converged, and what is kept for the backward (`keep`, else None). `sharp` and `regularized` have the type of D (0: not wanted);
 // `epsilon` takes what was used. f, g, epsilon, mass, residual: float64; iterations: int64; status: int32.
-bool solve_numbers(const Numbers& numbers, const std::tuple<int, int, double, std::int64_t, Address, int>& how,
-                   const std::tuple<Address, Address, Address, Address, Address, Address, Address, Address, Address,
-                                    Address>& where) {
+std::tuple<bool, std::unique_ptr<KeptSolves>> solve_numbers(
+    const Numbers& numbers, const std::tuple<int, int, double, std::int64_t, Address, int>& how,
+    const std::tuple<Address, Address, Address, Address, Address, Address, Address, Address, Address, Address>& where,
+    bool keep) {
   wbm::Interrupt interrupt(signal_pending);
   bool converged = true;
+  std::unique_ptr<KeptSolves> kept;
   {
     py::gil_scoped_release release;
     const auto [method, criterion, tol, max_iter, init_g, threads] = how;
@@ -235,6 +253,10 @@ bool solve_numbers(const Numbers& numbers, const std::tuple<int, int, double, st
     solution.iterations = at<std::int64_t>(iterations);
     solution.status = at<std::int32_t>(status);
     solution.history = at<double>(history);
+    if (keep) {
+      kept = std::make_unique<KeptSolves>(problem.batch);
+      solution.kept = kept->kept.data();
+    }
     wbm::cpu::forward(problem, options, solution);
     sharp_out.flush();
     regularized_out.flush();
@@ -242,14 +264,14 @@ bool solve_numbers(const Numbers& numbers, const std::tuple<int, int, double, st
       converged = converged && (solution.status[p] & wbm::kConverged) && !(solution.status[p] & wbm::kRefused);
   }
   if (PyErr_Occurred()) throw py::error_already_set();
-  return converged;
+  return {converged, std::move(kept)};
 }
 
 // Gradients, and the largest residual of the linear systems. Upstream: sharp and regularized in the type of D, f and g float64,
 // 0 where there is none. Out: D's in the type of D, a's and b's in that of the masses (0: not wanted), residual float64.
 double gradient_numbers(const Numbers& numbers, const std::tuple<int, std::int64_t, Address, Address, int>& how,
                         const std::tuple<Address, Address, Address, Address, Address, Address>& from,
-                        const std::tuple<Address, Address, Address, Address>& where) {
+                        const std::tuple<Address, Address, Address, Address>& where, const KeptSolves* kept) {
   py::gil_scoped_release release;
   const auto [mode, max_iter, iterations, history, threads] = how;
   const auto [f, g, grad_sharp, grad_regularized, grad_f, grad_g] = from;
@@ -277,6 +299,7 @@ double gradient_numbers(const Numbers& numbers, const std::tuple<int, std::int64
   adjoint.iterations = at<const std::int64_t>(iterations);
   adjoint.max_iter = max_iter;
   adjoint.threads = threads;
+  if (kept) adjoint.kept = kept->kept.data();
   wbm::cpu::backward(problem, adjoint);
   d_a.flush();
   d_b.flush();
@@ -293,8 +316,10 @@ void bind_cpu(py::module_& module) {
       "cpu_mean_cost",
       [](const Problem& problem, Address mean, int threads) { wbm::cpu::mean_cost(problem, at<double>(mean), threads); },
       release, py::arg("problem"), py::arg("mean"), py::arg("threads"));
-  module.def("cpu_solve", &solve_numbers, py::arg("numbers"), py::arg("how"), py::arg("where"));
-  module.def("cpu_gradient", &gradient_numbers, py::arg("numbers"), py::arg("how"), py::arg("from"), py::arg("where"));
+  py::class_<KeptSolves>(module, "KeptSolves", "What solves have kept for their backward; see csrc/cpu/kept.h.");
+  module.def("cpu_solve", &solve_numbers, py::arg("numbers"), py::arg("how"), py::arg("where"), py::arg("keep"));
+  module.def("cpu_gradient", &gradient_numbers, py::arg("numbers"), py::arg("how"), py::arg("from"), py::arg("where"),
+             py::arg("kept").none(true));
   module.def(
       "cpu_mean",
       [](const Numbers& numbers, Address mean, int threads) {

@@ -40,13 +40,26 @@ class Iteration {
   }
 
   // The costs and the residual of (f, g): from the stored kernel where its plan is as good as theirs, else from D.
-  void report(const Solution& out, std::int64_t p) const {
-    PlanSums sums;
+  void report(const Solution& out, std::int64_t p) {
     double error = 0.0;
-    const bool stored = scaled_ && done_ > 0 && scaling_->sums(sums, error);
-    if (stored) wbm::report(view_, sums, f_, g_, out, p);
+    const bool keeps = out.kept != nullptr;
+    stored_ = scaled_ && done_ > 0 && scaling_->sums(sums_, error, keeps ? f_ : nullptr, g_);
+    if (stored_) wbm::report(view_, sums_, f_, g_, out, p);
     const double margin = options_.tol > 0.0 ? options_.tol - out.residual[p] : 1e-6;
-    if (!stored || !(error <= margin)) wbm::report(view_, sum_plan(view_, team_, f_, g_), f_, g_, out, p);
+    stored_ = stored_ && error <= margin;
+    if (!stored_) wbm::report(view_, sum_plan(view_, team_, f_, g_), f_, g_, out, p);
+  }
+
+  // The plan reported, if it is the stored one and each row and column of it carries mass that a gradient can divide by.
+  std::unique_ptr<Kept> hand_over() {
+    if (!stored_) return nullptr;
+    double mass = 0.0;
+    for (const double r : sums_.rows) mass += r;
+    const auto carries = [&](const std::vector<double>& sums) {
+      return std::all_of(sums.begin(), sums.end(), [&](double x) { return x > kLeastShare * mass && x < kInf; });
+    };
+    if (!carries(sums_.rows) || !carries(sums_.columns)) return nullptr;
+    return scaling_->hand_over(std::move(sums_), options_.tol);
   }
 
   // From now on sums are float64: the potentials delivered missed a target that the float32 sums had met.
@@ -62,6 +75,8 @@ class Iteration {
   std::int64_t done() const { return done_; }
 
  private:
+  static constexpr double kLeastShare = 1e-60;
+
   // Iterations on the stored kernel where its scalings are in range, else in the log domain.
   End iterate(double target, double* history) {
     const bool test = options_.tol > 0.0, marginal = options_.criterion == Criterion::marginal;
@@ -342,6 +357,8 @@ class Iteration {
   double anchor_ = kInf;                            // residual kWindow iterations ago
   std::unique_ptr<Scaling> scaling_;
   bool scaled_ = false;                             // the state is scaling_'s, not f_, g_
+  bool stored_ = false;                             // the last report is of scaling_'s plan, with these sums
+  PlanSums sums_;
   bool precise_ = std::is_same_v<T, double>;        // sums in float64
 };
 

@@ -83,6 +83,13 @@ struct BuildKernel {
   // with p_j = u k_j v_j: sum += sum_j p_j, value += sum_j p_j D_j, column_j += p_j
   void (*add_plan)(const T* cost, const S* k, double u, const double* v, std::int64_t m, double* column, double* sum,
                    double* value);
+  // the same, and with e_j = (f + g_j - D_j) / eps: entropy += sum_j p_j e_j, column_entropy_j += p_j e_j (0 where p_j = 0)
+  void (*add_entropy)(const T* cost, const S* k, double u, const double* v, double f, const double* g,
+                      double inverse_epsilon, std::int64_t m, double* column, double* column_entropy, double* sum,
+                      double* entropy, double* value);
+  // out_j = p_j (constant + sharp e_j + y_j), 0 where p_j = 0
+  void (*plan_gradient)(const T* cost, const S* k, double u, const double* v, double f, const double* g,
+                        double inverse_epsilon, double constant, double sharp, const double* y, T* out, std::int64_t m);
 };
 
 // Loops over the n entries of one side.

@@ -13,6 +13,7 @@
 
 #include <memory>
 
+#include "cpu/kept.h"
 #include "cpu/report.h"
 #include "cpu/team.h"
 #include "cpu/view.h"
@@ -45,8 +46,11 @@ class Scaling {
   virtual void read(double* f, double* g) const = 0;
 
   // Sums of the plan u K v, and its distance from the plan of the potentials read(): relative, for each entry. False where
-  // rows or columns were left out of K.
-  virtual bool sums(PlanSums& out, double& error) const = 0;
+  // rows or columns were left out of K. With these potentials, f and g, also the sums of P log P; none: nullptr.
+  virtual bool sums(PlanSums& out, double& error, const double* f, const double* g) const = 0;
+
+  // K, u and v with these sums, for the backward; the scaling is of no more use.
+  virtual std::unique_ptr<Kept> hand_over(PlanSums&& sums, double tolerance) = 0;
 
   // Largest |change of f or g| / eps for which a new K is worth its exponentials.
   static constexpr double kCalm = 8.0;

@@ -121,6 +121,7 @@ class StoredScaling final : public Scaling {
   void absorb(const double* f, const double* g) override {
     rows_.absorb(f, view_.epsilon);
     columns_.absorb(g, view_.epsilon);
+    factor_ = Factor();
     cold_ = false;
     build();
   }
@@ -181,17 +182,36 @@ class StoredScaling final : public Scaling {
     columns_.read(g, view_.epsilon);
   }
 
-  bool sums(PlanSums& out, double& error) const override {
+  bool sums(PlanSums& out, double& error, const double* f, const double* g) const override {
     if (rows_.size() != view_.n || columns_.size() != view_.m) return false;
-    const auto add = build_kernel<T, S>().add_plan;
-    out = sum_plan(view_.n, view_.m, team_, k_.parallel(), [&](std::int64_t i, double* column, double* sum, double* value) {
-      add(view_.row(i), k_.row(i), rows_.u[i], columns_.u.data(), view_.m, column, sum, value);
+    const BuildKernel<T, S>& kernels = build_kernel<T, S>();
+    const double* v = columns_.u.data();
+    out = sum_plan(view_.n, view_.m, team_, k_.parallel(), f != nullptr, [&](std::int64_t i, const RowSums& to) {
+      if (f)
+        kernels.add_entropy(view_.row(i), k_.row(i), rows_.u[i], v, f[i], g, view_.inverse_epsilon, view_.m, to.column,
+                            to.column_entropy, to.sum, to.entropy, to.value);
+      else
+        kernels.add_plan(view_.row(i), k_.row(i), rows_.u[i], v, view_.m, to.column, to.sum, to.value);
     });
     double largest = view_.cost_max * view_.inverse_epsilon;  // of the terms of an exponent
     for (const Part* part : {&rows_, &columns_})
       for (const double x : part->base) largest = std::fmax(largest, std::fabs(x));
     error = 1e-15 * (4.0 + largest) + (sizeof(S) == 4 ? 2e-7 : 0.0);
     return true;
+  }
+
+  std::unique_ptr<Kept> hand_over(PlanSums&& sums, double tolerance) override {
+    auto kept = std::make_unique<KeptPlan<T, S>>();
+    kept->view = view_;
+    kept->view.interrupt = nullptr;
+    kept->single = sizeof(S) == 4;
+    kept->tolerance = tolerance;
+    kept->sums = std::move(sums);
+    kept->u = std::move(rows_.u);
+    kept->v = std::move(columns_.u);
+    kept->k = k_.release();
+    kept->factor = std::move(factor_);
+    return kept;
   }
 
  private:
@@ -260,6 +280,7 @@ class StoredScaling final : public Scaling {
   Team& team_;
   Part rows_, columns_;
   StoredMatrix<S> k_;
+  Factor factor_;       // the last one of Newton's method, if it made one
   bool cold_ = false;   // at g = 0, before the first iteration
   double slack_ = 0.0;  // relative error of the columns that the translation left
 };
