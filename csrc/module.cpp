@@ -19,6 +19,7 @@
 #include "cpu/kernels.h"
 #include "cpu/solver.h"
 #ifdef WBM_WITH_CUDA
+#include "cuda/backward.h"
 #include "cuda/solver.h"
 #endif
 
@@ -342,6 +343,19 @@ void bind_cuda(py::module_& module) {
       },
       py::call_guard<py::gil_scoped_release>(), py::arg("problem"), py::arg("options"), py::arg("solution"),
       py::arg("workspace"), py::arg("stream"));
+  module.def(
+      "cuda_backward_workspace_bytes",
+      [](const Problem& problem, int mode) {
+        return wbm::cuda::backward_workspace_bytes(problem, static_cast<wbm::Gradient>(mode));
+      },
+      py::arg("problem"), py::arg("mode"));
+  module.def(
+      "cuda_backward",
+      [](const Problem& problem, const Adjoint& adjoint, Address workspace, Address stream) {
+        wbm::cuda::backward(problem, adjoint, at<void>(workspace), at<void>(stream));
+      },
+      py::call_guard<py::gil_scoped_release>(), py::arg("problem"), py::arg("adjoint"), py::arg("workspace"),
+      py::arg("stream"));
 #else
   module.attr("cuda_architectures") = "";
   module.def("cuda_device_count", [] { return 0; });

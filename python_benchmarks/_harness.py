@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -310,30 +311,51 @@ class Journal(Store):
 
 @dataclass(frozen=True)
 class Task:
-    """One measurement under a key ``section|case|subject``."""
+    """One measurement under a key ``section|case|subject``; ``expected``: its seconds beside those of other tasks."""
 
     key: str
     run: Callable[[Store], Record]
+    expected: float = 1.0
 
 
-def run_tasks(tasks: list[Task], store: Store, quiet: bool = False) -> bool:
+def unfinished(tasks: list[Task], store: Store) -> list[Task]:
+    """Tasks that the store does not hold, or holds with an error."""
+    return [task for task in tasks if "error" in store.records.get(task.key, {"error": "not run"})]
+
+
+def forecast(tasks: list[Task], store: Store) -> float:
+    """Seconds that the unfinished tasks will take: as expected, times what the finished ones took over the expected."""
+    took = [(record["took"], task.expected) for task in tasks if "took" in (record := store.records.get(task.key, {}))]
+    pace = sum(x for x, _ in took) / sum(y for _, y in took) if took else 1.0
+    return pace * sum(task.expected for task in unfinished(tasks, store))
+
+
+def run_tasks(tasks: list[Task], store: Store, quiet: bool = False, deadline: float = math.inf) -> bool:
     """Run what the store does not have yet; False when interrupted (Ctrl-C), with all finished records kept.
 
-    A task that fails is recorded with its error and does not stop the others; the next run tries it again.
+    A task that fails is recorded with its error and does not stop the others; the next run tries it again. None begins
+    after ``deadline`` (of ``time.monotonic()``). Every record gets the seconds that its task ``took``, checks included.
     """
-    open_tasks = [task for task in tasks if "error" in store.records.get(task.key, {"error": "not run"})]
+    open_tasks = unfinished(tasks, store)
+    whole, left = (sum(task.expected for task in some) for some in (tasks, open_tasks))
+    line = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, about {remaining} left"
     try:
-        with tqdm(total=len(tasks), initial=len(tasks) - len(open_tasks), disable=quiet, dynamic_ncols=True) as bar:
+        with tqdm(
+            total=whole, initial=whole - left, bar_format=line, smoothing=0, disable=quiet, dynamic_ncols=True
+        ) as bar:
             for task in open_tasks:
+                if time.monotonic() >= deadline:
+                    break
                 bar.set_description_str(task.key.replace("|", ", "))
+                begin = time.monotonic()
                 try:
                     record = task.run(store)
                 except Exception as error:
                     lines = str(error).strip().splitlines() or [""]
                     text = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
                     record = {"error": f"{type(error).__name__}: {text[:300]}"}
-                store.put(task.key, record)
-                bar.update()
+                store.put(task.key, record | {"took": round(time.monotonic() - begin, 3)})
+                bar.update(task.expected)
     except KeyboardInterrupt:
         return False
     return True

@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -105,13 +108,17 @@ def measure(chosen: Iterable[str] = (), quiet: bool = False) -> harness.Record:
     if not names:
         raise ValueError(f"no case begins with {', '.join(chosen)}; there are {', '.join(cases(driver))}")
     version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    bar = tqdm(names, disable=quiet, dynamic_ncols=True)
+    with ThreadPoolExecutor(len(harness.cores(4))) as pool:
+        counts = list(
+            tqdm(pool.map(partial(count, driver), names), total=len(names), disable=quiet, dynamic_ncols=True)
+        )
     return {
         "benchmark": "instructions",
         "compiler": compiler_version(),
         "valgrind": version.removeprefix("valgrind-"),
+        "library": " ".join(platform.libc_ver()),
         "kernels": ISA,
-        "cases": {name: count(driver, name) for name in bar},
+        "cases": dict(zip(names, counts, strict=True)),
     }
 
 
@@ -129,7 +136,7 @@ def grown(new: harness.Record, old: harness.Record, limit: float = LIMIT) -> lis
 
 
 def show(new: harness.Record, old: harness.Record | None) -> None:
-    print(f"{new['compiler']}, valgrind {new['valgrind']}, {new['kernels']} kernels, one thread")
+    print(f"{new['compiler']}, valgrind {new['valgrind']}, {new['library']}, {new['kernels']} kernels, one thread")
     for name, record in new["cases"].items():
         before = (old or {"cases": {}})["cases"].get(name)
         change = f"{record['instructions'] / before['instructions'] - 1:+8.2%}" if before else ""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import transcript
 
 import wbm_ext
 
@@ -18,6 +19,20 @@ def test_the_examples_print_what_they_show():
     results = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert results.attempted > 10
     assert results.failed == 0
+
+
+def test_the_commands_print_what_they_show(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    text = (ROOT / "README.md").read_text()
+    assert len(transcript.commands(text)) > 6
+    assert transcript.replay(text, tmp_path) == []
+
+
+def test_another_output_and_another_exit_code_are_told(tmp_path):
+    page = "```console\n$ echo 1.25\n1.3...\n$ echo 1.25\n1.2...\n$ false\n```\n"
+    first, second = transcript.replay(page, tmp_path)
+    assert "printed:\n1.25" in first
+    assert "$ false\nended with 1" in second
 
 
 @pytest.mark.parametrize("room", ["solver", "losses", "datasets", "recommender"])

@@ -86,6 +86,10 @@ class Ledger:
         record = self._records.get(cell.key(self.context))
         return None if record is None or "error" in record else record
 
+    def count(self, purpose: str) -> int:
+        """The number of cells of a purpose that have succeeded, under whatever context."""
+        return sum("error" not in one and one["cell"]["purpose"] == purpose for one in self._records.values())
+
     def error(self, cell: Cell) -> str | None:
         """Why a cell failed, None where it did not."""
         return self._records.get(cell.key(self.context), {}).get("error")

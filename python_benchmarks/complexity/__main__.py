@@ -1,13 +1,16 @@
 """Running time of the balancing metric: WBM Fig. 6, ESCFR Table 3, peers, and the limits of this machine.
 
     pip install -e .[bench]
-    python -m python_benchmarks.complexity                       # everything; under an hour on two quiet cores
+    python -m python_benchmarks.complexity                       # everything
+    python -m python_benchmarks.complexity --dry-run             # how long that will take
+    python -m python_benchmarks.complexity --budget 20           # no cell begins after 20 minutes; the rest is named
     python -m python_benchmarks.complexity --quick               # few sizes, under two minutes
     python -m python_benchmarks.complexity --section wbm --section goal
     python -m python_benchmarks.complexity --against old/complexity.json
 
-Writes a folder with the JSON of every sample, a CSV, plots and one self-contained page (index.html). An interrupted run
-(Ctrl-C) keeps its finished cells in cells.jsonl; the same command goes on from there. A rebuilt module starts anew.
+Writes a folder with the JSON of every sample, a CSV, plots and one self-contained page (index.html). Cells run in order
+of importance, the long ones last. An interrupted run (Ctrl-C), or one that a budget cut, keeps its finished cells in
+cells.jsonl; the same command goes on from there, with any budget. A rebuilt module starts anew.
 Exits with 1 where a cell failed or its result was wrong.
 """
 
@@ -16,7 +19,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import math
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,14 +35,16 @@ from python_benchmarks.complexity.growth import verdicts
 from python_benchmarks.complexity.options import Options
 from python_benchmarks.peers.loaded import packages
 from python_benchmarks.peers.table import outcome, seconds, show_comparison
+from wbm_ext.parameters import check_number
 
 SECTIONS: dict[str, Callable[[Options], list[harness.Task]]] = {
     "goal": metric.goals,
+    "limits": lambda options: limits.machine(options) + limits.shares(options),
     "wbm": metric.figure,
     "escfr": transport.table,
-    "limits": lambda options: limits.machine(options) + limits.shares(options),
     "peers": contest.tasks,
-}
+}  # in order of importance
+LONG = 10.0  # seconds expected of a cell from which it runs after all shorter ones
 
 
 def found_devices() -> tuple[str, ...]:
@@ -58,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--device", choices=["cpu", "cuda"], help="default: whatever is found")
     line.add_argument("--threads", type=int, help="threads and cores of the CPU; default 2, or as many as there are")
     line.add_argument("--no-pin", action="store_true", help="leave the threads to the system's scheduler")
+    line.add_argument("--budget", type=float, metavar="MINUTES", help="begin no cell after this time; name what is cut")
+    line.add_argument("--dry-run", action="store_true", help="print how long the run will take, and end")
     line.add_argument("--out", type=Path, metavar="FOLDER", help="default results/complexity, or -quick")
     line.add_argument("--against", type=harness.earlier, metavar="FILE", help="ratios to an earlier complexity.json")
     return line
@@ -69,8 +78,9 @@ def chosen(line: argparse.Namespace) -> Options:
     Raises
     ------
     ValueError
-        A device that is not there; threads below 1 or more than the cores this process may use.
+        A device that is not there; threads below 1 or more than the cores this process may use; a budget of 0 or less.
     """
+    check_number("--budget", line.budget, above=0, optional=True)
     devices, most = found_devices(), len(harness.cores(10**6))
     if line.device and line.device not in devices:
         raise ValueError(f"--device {line.device} is not there: found {', '.join(devices)}")
@@ -88,6 +98,7 @@ def repeat(line: argparse.Namespace) -> str:
         words += ["--section", name]
     words += ["--device", line.device] if line.device else []
     words += ["--threads", str(line.threads)] if line.threads else []
+    words += ["--budget", f"{line.budget:g}"] if line.budget else []
     return " ".join([*words, *(["--no-pin"] if line.no_pin else [])])
 
 
@@ -108,6 +119,20 @@ def head(options: Options, line: argparse.Namespace) -> harness.Record:
     }
 
 
+def ordered(tasks: list[harness.Task]) -> list[harness.Task]:
+    """As they stand, but long ones after all others: a budget cuts from the end."""
+    return sorted(tasks, key=lambda task: task.expected > LONG)
+
+
+def estimate(tasks: list[harness.Task], store: harness.Store) -> str:
+    """How long the open cells will take, section by section."""
+    parts = []
+    for name in dict.fromkeys(task.key.split("|")[0] for task in tasks):
+        parts.append(f"{name} {harness.forecast([t for t in tasks if t.key.startswith(f'{name}|')], store):.0f} s")
+    count, minutes = len(harness.unfinished(tasks, store)), harness.forecast(tasks, store) / 60
+    return f"{count} of {len(tasks)} cells are open: about {minutes:.1f} min ({', '.join(parts)})"
+
+
 def show(content: harness.Record, options: Options) -> bool:
     """Goals and what went wrong; True where nothing did."""
     for v in verdicts(content["records"], options):
@@ -118,6 +143,8 @@ def show(content: harness.Record, options: Options) -> bool:
         print(f"{key.replace('|', ', ')}: {outcome(record)}")
     for text in content["left_out"]:
         print(f"left out: {text}")
+    for text in page.cut(content):
+        print(f"cut by the budget of {content['cut']['minutes']:g} min: {text}")
     if remark := harness.noise(content):
         print(f"not quiet: {remark}; do not trust these times")
     return not any(key.split("|")[0] != "peers" or "error" in record for key, record in bad.items())
@@ -125,6 +152,7 @@ def show(content: harness.Record, options: Options) -> bool:
 
 def main(argv: list[str] | None = None, grid: Callable[[Options], Options] = replace) -> int:
     """Run the command; ``grid`` may put other sizes into the options."""
+    begin = time.monotonic()
     arguments = parser()
     line = arguments.parse_args(argv)
     try:
@@ -139,14 +167,21 @@ def main(argv: list[str] | None = None, grid: Callable[[Options], Options] = rep
     if store.resumed:
         print(f"going on from {store.resumed} cells of an interrupted run")
     with contextlib.nullcontext() if line.no_pin else harness.pinned(options.threads), harness.threads(options.threads):
-        tasks = [task for name in sections for task in SECTIONS[name](options)]
-        whole = harness.run_tasks(tasks, store)
-    if whole:
+        tasks = ordered([task for name in sections for task in SECTIONS[name](options)])
+        print(estimate(tasks, store))
+        if line.dry_run:
+            return 0
+        whole = harness.run_tasks(tasks, store, deadline=begin + 60 * (line.budget or math.inf))
+    left = [task.key for task in tasks if task.key not in store.records]
+    if not left:
         store.finish()
-    written = page.write(store.content, options, folder)
+    elif whole:
+        store.content["cut"] = {"minutes": line.budget, "cells": left}
+    rows = harness.compare(store.content, line.against) if line.against else []
+    written = page.write(store.content, options, folder, rows)
     right = show(store.content, options)
     if line.against:
-        show_comparison(harness.compare(store.content, line.against))
+        show_comparison(rows)
     print("wrote", written)
     if not whole:
         print("interrupted: the finished cells are kept, the same command goes on from there", file=sys.stderr)

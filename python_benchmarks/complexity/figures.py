@@ -21,7 +21,7 @@ COLUMNS = {"batch": "batch size", "epsilon": "ε", "kappa": "κ"}
 def _new(title: str, x: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(4.8, 3.7), layout="constrained")
     ax = figure.add_subplot()
     ax.set(title=title, xlabel=x, ylabel="seconds", xscale="log", yscale="log")
     ax.grid(alpha=0.25, which="major")
@@ -49,10 +49,11 @@ def _marks(ax: Axes, marks: tuple[Mark, ...], by_tau: bool) -> None:
         x = mark.tau if by_tau else mark.batch
         ax.plot(x, mark.seconds, "v" if mark.bound else "*", color="crimson", markersize=8 if mark.bound else 11,
                 label="paper, in words" if mark is marks[0] else None, linestyle="none", zorder=5)  # fmt: skip
-        below = mark is not marks[0] and not by_tau
-        # both marks stand at the right of the τ panel's reversed axis or in the middle of the other one
+        # to the left of a mark at the right edge, the second of a pair lower; to the right of one inside
+        inside, below = by_tau and mark is not marks[0], not by_tau and mark is not marks[0]
+        offset = (8, -3) if inside else (-8, -10 if below else -2 if by_tau else 2)
         ax.annotate(mark.words, (x, mark.seconds), textcoords="offset points", fontsize=8, color="crimson",
-                    xytext=(-8, -10 if below else 2 if not by_tau else -2), ha="right")  # fmt: skip
+                    xytext=offset, ha="left" if inside else "right")  # fmt: skip
 
 
 def metric_panel(records: Records, options: Options, device: str, subject: str, by_tau: bool) -> Figure | None:
@@ -121,7 +122,7 @@ def peers_panel(records: Records, epsilon: float, n: int) -> Figure | None:
     from matplotlib.figure import Figure
 
     names = sorted(times, key=lambda name: -times[name]["median"])
-    figure = Figure(figsize=(5.4, 1.4 + 0.24 * len(names)), layout="constrained")
+    figure = Figure(figsize=(4.8, 1.4 + 0.24 * len(names)), layout="constrained")
     ax = figure.add_subplot()
     for place, name in enumerate(names):
         time, ours = times[name], name.startswith("wbm_ext")

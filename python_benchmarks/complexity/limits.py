@@ -67,7 +67,8 @@ def shares(options: Options) -> list[Task]:
                 rate = store.records[f"machine|{device}, float32|multiply-add"]["rate"]["median"]
                 return share(n, device, options.least, copy, rate)
 
-            tasks.append(Task(f"limits|{device}, n={n}, eps={RELATIVE:g}|plain iteration", run))
+            expected = 10 * options.least + 1e-6 * n * n
+            tasks.append(Task(f"limits|{device}, n={n}, eps={RELATIVE:g}|plain iteration", run, expected))
     return tasks
 
 

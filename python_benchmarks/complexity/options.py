@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from python_benchmarks._problems import DIMENSION
@@ -72,3 +72,12 @@ class Options:
 
     def setting(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def of(cls, setting: dict[str, Any]) -> Options:
+        """The options of a result, from its setting as JSON holds it."""
+        return cls(**{field.name: _tuple(setting[field.name]) for field in fields(cls)})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(each) for each in value) if isinstance(value, list) else value

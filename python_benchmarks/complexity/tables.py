@@ -121,9 +121,20 @@ def peers(records: Records) -> Grid:
             time = r.get("seconds", {})
             quartiles = f"{seconds(time['q1'])} to {seconds(time['q3'])}" if time else ""
             rows.append(
-                (case, subject, seconds(time.get("median")), quartiles, short(r.get("residual"), 2), outcome(r))
-            )
-    return Grid(("problem", "library", "median", "quartiles", "residual", "remarks"), rows, (0, 1, 5))
+                (case, subject, seconds(time.get("median")), quartiles, short(r.get("iterations")),
+                 short(r.get("residual"), 2), outcome(r))
+            )  # fmt: skip
+    return Grid(("problem", "library", "median", "quartiles", "iterations", "residual", "remarks"), rows, (0, 1, 6))
+
+
+def against(rows: list[Record]) -> Grid:
+    """Medians beside those of an earlier result; above 1: faster now."""
+    names = ("cell", "earlier", "now", "earlier / now", "quartiles apart")
+    return Grid(names, [
+        (r["key"].replace("|", ", "), seconds(r["old"]), seconds(r["new"]), f"{r['ratio']:.2f}",
+         "yes" if r["apart"] else "no")
+        for r in rows
+    ])  # fmt: skip
 
 
 def machine(records: Records) -> Grid:

@@ -76,4 +76,5 @@ def _task(device: str, axis: str, algorithm: str, value: float, options: Options
         passes = float(np.mean(record["iterations"]))
         return fields | record | counted(batch // 2, batch - batch // 2, passes, 8)
 
-    return Task(f"escfr|{device}, {axis}={value:g}|{algorithm}", run)
+    expected = options.escfr_runs * (0.3 * options.least + 3e-8 * batch**2)
+    return Task(f"escfr|{device}, {axis}={value:g}|{algorithm}", run, expected)

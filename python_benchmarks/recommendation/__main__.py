@@ -19,14 +19,9 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-
-import wbm_ext
 from python_benchmarks._study import (
-    ENGINES,
     Cell,
     Found,
     Ledger,
@@ -39,6 +34,9 @@ from python_benchmarks._study import (
     search,
     trials_within,
 )
+from python_benchmarks._study.options import command as command_line
+from python_benchmarks._study.options import common as shared
+from python_benchmarks._study.options import context
 from python_benchmarks.recommendation import protocol, report
 from python_benchmarks.recommendation.evaluate import LENGTH, evaluate
 from python_benchmarks.recommendation.protocol import FIGURES, SEARCH_SEED, Source
@@ -48,17 +46,10 @@ from wbm_ext.errors import DatasetError, MissingExtraError, UnknownNameError, ch
 
 
 def common(line: argparse.ArgumentParser, *, seeds: int, out: str) -> None:
-    """Add the options that all studies of this folder have."""
-    line.add_argument("--seeds", type=int, default=seeds, help=f"reported seeds, 0 to n - 1 (default {seeds})")
-    line.add_argument("--jobs", type=int, default=1, help="runs side by side; the cores are shared among them")
-    line.add_argument("--engine", default="loky", metavar="NAME", help=f"of joblib: {', '.join(ENGINES)}")
-    line.add_argument("--budget", type=float, default=None, metavar="HOURS", help="cut what takes longer, and name it")
-    line.add_argument("--dry-run", action="store_true", help="time a run a system, print the estimate, and end")
-    line.add_argument("--out", type=Path, default=Path(out), metavar="FOLDER")
-    line.add_argument("--epochs", type=int, default=None, help="largest number of epochs (default: the systems')")
+    """Add the options that both commands of this folder have."""
+    shared(line, seeds=seeds, out=out)
     line.add_argument("--users", type=int, default=200, help="of generated data")
     line.add_argument("--items", type=int, default=300, help="of generated data")
-    line.add_argument("--no-progress", action="store_true")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,19 +80,12 @@ def generated(options: argparse.Namespace) -> dict[str, Any]:
     return {"n_users": options.users, "n_items": options.items}
 
 
-def command(options: argparse.Namespace, *words: str) -> str:
-    """Return the command as it stands in reports: options that differ from their defaults, without the folder."""
+def command(chosen: argparse.Namespace, *words: str) -> str:
+    """Return the command as it stands in reports."""
     from python_benchmarks.recommendation import when
 
     line = when.parser() if words else parser()
-    text = ["python -m python_benchmarks.recommendation", *words]
-    for name, value in vars(options).items():
-        if value == line.get_default(name) or name in ("out", "no_progress", "jobs", "engine"):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        for one in value if isinstance(value, list) else [value]:
-            text.append(flag if one is True else f"{flag} {one}")
-    return " ".join(text)
+    return command_line(line, chosen, "python_benchmarks.recommendation", *words)
 
 
 def sources(names: str | None, size: Mapping[str, Any]) -> tuple[list[Source], list[str]]:
@@ -128,11 +112,6 @@ def sources(names: str | None, size: Mapping[str, Any]) -> tuple[list[Source], l
     if not found:
         raise DatasetError("no data set of the study is under WBM_DATA; name its folder, or use --data synthetic")
     return found, notes
-
-
-def context() -> dict[str, Any]:
-    """What results depend on beside the cell."""
-    return {"wbm_ext": wbm_ext.__version__, "torch": torch.__version__}
 
 
 def main(argv: list[str] | None = None) -> int:

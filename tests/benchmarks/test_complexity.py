@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import html.parser
 import json
 import math
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tiny_complexity import run, tiny
 
 import wbm_ext
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 
 
 @pytest.fixture
@@ -26,29 +20,6 @@ def command():
     from python_benchmarks.complexity import __main__ as command
 
     return command
-
-
-def tiny(options):
-    return replace(
-        options, devices=("cpu",), runs=2, escfr_runs=2, least=1e-4, batches=(16, 64), dimensions=(2, 4), taus=(1e-3, 1e-6),
-        tau_batch=16, tight=1e-6, goal_shapes=((12, 10),), goal_dimension=4, escfr_batches=(32,), epsilons=(1.0,),
-        kappas=(1.0,), peer_sizes=(16,), peer_epsilons=(0.05,), peer_cap=0.2, peer_budget=0.001, limit_sizes=(64,),
-        memory=1 << 20,
-    )  # fmt: skip
-
-
-def run(command, folder, *words, sections=("wbm", "goal", "escfr", "limits")):
-    line = ["--quick", "--threads", "1", "--no-pin", "--out", str(folder)]
-    return command.main([*line, *(word for name in sections for word in ("--section", name)), *words], grid=tiny)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    from python_benchmarks.complexity import __main__ as command
-
-    target = tmp_path_factory.mktemp("complexity")
-    assert run(command, target) == 0
-    return target
 
 
 @pytest.mark.parametrize("kappa", [math.inf, 0.7])
@@ -170,95 +141,6 @@ def test_published_columns_are_those_of_the_grid():
         assert set(getattr(quick, name)) <= set(getattr(options, name)), name
 
 
-def test_the_folder_is_whole(folder):
-    content = json.loads((folder / "complexity.json").read_text())
-    assert content["complete"]
-    assert content["machine"]["cpu"]
-    assert content["machine"]["versions"]["torch"]
-    assert "commit" in content
-    assert content["command"].startswith("python -m python_benchmarks.complexity --quick --section wbm")
-    assert str(folder) not in (folder / "index.html").read_text() + json.dumps(content)
-    assert not (folder / "cells.jsonl").exists()
-    records = content["records"]
-    assert not [key for key, record in records.items() if "error" in record or "wrong" in record]
-    cells = {key: record for key, record in records.items() if key.startswith(("wbm|", "goal|", "escfr|"))}
-    assert len(cells) == 2 * 2 * 3 + 4 + 5
-    for record in cells.values():
-        assert len(record["seconds"]["samples"]) == len(record["iterations"]) == 2
-        assert record["residual"] <= record.get("tau", 1e-6) * (1 + 1e-6)
-        assert record["bytes"] == 8 * record["n"] * record["m"] * np.mean(record["iterations"])
-    with (folder / "cells.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == len([key for key in records if not key.startswith("machine|")])
-    assert all(float(line["median"]) > 0 for line in lines if line["section"] != "limits")
-
-
-class Page(html.parser.HTMLParser):
-    """Tags that are open, images, everything that a browser would load."""
-
-    VOID = ("meta", "link", "img", "br")
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.images, self.loaded, self.text = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        named = dict(attrs)
-        self.loaded += [named[key] for key in ("src", "href", "data", "srcset") if key in named]
-        if tag == "img":
-            self.images.append(named)
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def test_the_page_is_well_formed_and_loads_nothing(folder):
-    source = (folder / "index.html").read_text()
-    page = Page()
-    page.feed(source)
-    assert page.open == []
-    assert all(address.startswith("data:") for address in page.loaded)
-    assert "<script" not in source
-    assert "@import" not in source
-    assert "url(" not in source
-    assert 'name="viewport"' in source
-    assert len(page.images) == 7
-    for image in page.images:
-        svg = base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,")).decode()
-        assert "<svg" in svg
-        assert not re.search(r'(?:href|src)="(?!#)', svg), "a plot that loads something"
-        assert (folder / "plots" / f"{image['alt']}.png").stat().st_size > 5000
-    text = " ".join(page.text)
-    for words in ("Intel Xeon Platinum 8383C", "Left out", "Growth", "A quick run", "26.6 ± 10.2 ms"):
-        assert words in text
-
-
-MEASURE = """<script>addEventListener("load", () => {
-  const images = [...document.images].map(image => image.naturalWidth > 0 && image.getBoundingClientRect().width > 300);
-  document.documentElement.setAttribute("data-seen",
-    [document.documentElement.scrollWidth <= innerWidth, images.length, images.every(Boolean)].join(" "));
-});</script>"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [1280, 400])
-def test_the_page_in_a_browser(folder, tmp_path, width):
-    """Every plot is drawn at a readable width, nothing runs out at the side, the console stays empty."""
-    page = tmp_path / "page.html"
-    page.write_text((folder / "index.html").read_text().replace("</body>", f"{MEASURE}</body>"))
-    line = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
-    line += [f"--window-size={width},2000", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr
-    assert re.search('data-seen="([^"]*)"', done.stdout)[1] == "true 7 true"
-
-
 def test_an_interrupted_run_goes_on_and_is_compared(command, tmp_path, monkeypatch, capsys):
     from python_benchmarks.complexity import metric
 
@@ -312,9 +194,59 @@ def test_peers_get_the_same_problem_and_the_absent_are_named(command, tmp_path, 
     assert len(list((tmp_path / "plots").glob("peers-*.svg"))) == 1
 
 
+def test_a_budget_cuts_the_least_important_and_names_it(command, tmp_path, monkeypatch, capsys):
+    from python_benchmarks.complexity import metric
+
+    right, now = metric.measure, [0.0]
+
+    def slow(cell, options):
+        now[0] += 60.0
+        return right(cell, options)
+
+    monkeypatch.setattr(metric, "measure", slow)
+    monkeypatch.setattr(command.time, "monotonic", lambda: now[0])  # the harness reads the same clock
+    assert run(command, tmp_path, "--budget", "3.5", sections=("goal", "wbm")) == 0
+    text = capsys.readouterr().out
+    assert "16 of 16 cells are open: about" in text
+    assert "cut by the budget of 3.5 min: wbm, cpu, 32 x 32, k=4, eps=0.05, tau=1e-06: value, value + gradient" in text
+    assert "goal, cpu" not in text.split("cut by")[1]
+    content = json.loads((tmp_path / "complexity.json").read_text())
+    assert len(content["records"]) == 4
+    assert len(content["cut"]["cells"]) == 12
+    assert "complete" not in content
+    page = (tmp_path / "index.html").read_text()
+    assert "a budget of 3.5 minutes, which has cut" in page
+    assert "<li>wbm, cpu, 32 x 32, k=4, eps=0.05, tau=1e-06: value, value + gradient</li>" in page
+    assert "interrupted" not in page
+    monkeypatch.setattr(metric, "measure", right)
+    assert run(command, tmp_path, sections=("goal", "wbm")) == 0
+    assert "12 of 16 cells are open" in capsys.readouterr().out
+    assert "cut" not in json.loads((tmp_path / "complexity.json").read_text())
+    assert "which has cut" not in (tmp_path / "index.html").read_text()
+
+
+def test_long_cells_come_last(command):
+    from python_benchmarks.complexity.options import Options
+
+    options = replace(Options(), devices=("cpu",))
+    tasks = command.ordered([task for section in command.SECTIONS.values() for task in section(options)])
+    keys = [task.key for task in tasks]
+    assert keys[0].startswith("goal|cpu, 256 x 256")
+    first_long = next(i for i, task in enumerate(tasks) if task.expected > command.LONG)
+    assert {"2048 x 2048", "n=1024"} == {re.search(r"2048 x 2048|n=1024", key)[0] for key in keys[first_long:]}
+    assert len(keys) == len(set(keys))
+
+
+def test_a_dry_run_measures_nothing(command, tmp_path, capsys):
+    assert run(command, tmp_path, "--dry-run") == 0
+    assert re.match(r"25 of 25 cells are open: about 0\.\d min \(goal 0 s, machine \d s, ", capsys.readouterr().out)
+    assert not (tmp_path / "index.html").exists()
+
+
 def test_bad_arguments_are_refused_before_any_work(command, tmp_path, capsys):
     for words, message in (
         (["--threads", "0"], "--threads must be from 1 to"),
+        (["--budget", "0"], "--budget must be"),
         (["--against", str(tmp_path / "none.json")], "expected a result's JSON file, got"),
     ):
         with pytest.raises(SystemExit):

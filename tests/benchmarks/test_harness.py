@@ -111,9 +111,26 @@ def test_a_failing_task_stops_nobody_and_is_tried_again(harness, tmp_path):
 
     store = harness.Store(tmp_path / "run.json", {}, {})
     assert harness.run_tasks([harness.Task("a", fail), harness.Task("b", lambda s: {"x": 1})], store, quiet=True)
+    assert [record.pop("took") >= 0.0 for record in store.records.values()] == [True, True]
     assert store.records == {"a": {"error": "RuntimeError: first ... last"}, "b": {"x": 1}}
     harness.run_tasks([harness.Task("a", lambda s: {"x": 2})], store, quiet=True)
-    assert store.records["a"] == {"x": 2}
+    assert store.records["a"] == {"x": 2, "took": pytest.approx(0.0, abs=0.1)}
+
+
+def test_no_task_begins_after_the_deadline_and_the_rest_is_forecast(harness, tmp_path, monkeypatch):
+    now = [0.0]
+
+    def slow(store):
+        now[0] += 6.0
+        return {}
+
+    monkeypatch.setattr(harness.time, "monotonic", lambda: now[0])
+    store = harness.Store(tmp_path / "run.json", {}, {})
+    tasks = [harness.Task(name, slow, expected) for name, expected in (("a", 2.0), ("b", 4.0), ("c", 5.0), ("d", 1.0))]
+    assert harness.forecast(tasks, store) == 12.0
+    assert harness.run_tasks(tasks, store, quiet=True, deadline=10.0), "cut is not interrupted"
+    assert [task.key for task in harness.unfinished(tasks, store)] == ["c", "d"]
+    assert harness.forecast(tasks, store) == 12.0, "12 s for 6 expected, 6 are left"
 
 
 def test_json_is_whole_or_not_written(harness, tmp_path):

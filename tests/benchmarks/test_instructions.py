@@ -9,6 +9,8 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++ on this machine")
 
+needs_valgrind = pytest.mark.skipif(not shutil.which("valgrind"), reason="no valgrind on this machine")
+
 
 @pytest.fixture
 def instructions():
@@ -19,7 +21,7 @@ def instructions():
 
 def counted(**cases):
     return {
-        "compiler": "g++ 1.0", "valgrind": "3", "kernels": "avx2",
+        "compiler": "g++ 1.0", "valgrind": "3", "library": "glibc 2", "kernels": "avx2",
         "cases": {name: {"instructions": n, "iterations": 1, "residual": 0.0} for name, n in cases.items()},
     }  # fmt: skip
 
@@ -56,7 +58,18 @@ def test_check_against_the_baseline_of_this_compiler(instructions, monkeypatch, 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("valgrind"), reason="no valgrind on this machine")
+@needs_valgrind
+def test_no_case_needs_over_five_percent_more_than_the_baseline(instructions):
+    path = instructions.baseline_path(instructions.compiler_version())
+    if not path.exists():
+        pytest.skip(f"no baseline for {instructions.compiler_version()}; instructions --take makes one")
+    old = json.loads(path.read_text())
+    assert len(old["cases"]) == 10
+    assert instructions.grown(instructions.measure(quiet=True), old) == []
+
+
+@pytest.mark.slow
+@needs_valgrind
 def test_counts_repeat_and_belong_to_converged_solves(instructions):
     """Every case of the driver converges; two counts of one case agree to a thousandth, far below the limit."""
     first, again = (instructions.measure(["unbalanced"], quiet=True) for _ in range(2))

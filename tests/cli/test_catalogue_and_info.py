@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import pandas
 import pytest
 import torch
 
@@ -65,6 +66,21 @@ def test_data_lists_shows_and_checks(wbm, tmp_path):
     assert "is generated" in wbm("data", "fetch", "synthetic").stderr
 
 
+def test_exported_tables_hold_the_data_set(wbm):
+    assert "wrote 4766 rows to" in wbm("data", "export", "synthetic", "--out", "deep/tables").stdout
+    expected = datasets.load("synthetic")
+    for part in ("train", "test"):
+        found = datasets.read_ratings(f"deep/tables/{part}.csv")
+        assert found.observed_keys().tolist() == getattr(expected, part).observed_keys().tolist()
+    assert wbm("data", "export", "synthetic-effects", "--format", "parquet").exit_code == 0
+    units, expected = pandas.read_parquet("units.parquet"), datasets.load("synthetic-effects")
+    assert units["treatment"].tolist() == expected.treatment.tolist()
+    assert (units["mu1"] - units["mu0"]).mean() == pytest.approx(expected.ate())
+    assert len(units.columns) == expected.X.shape[1] + 4
+    assert "did you mean 'csv'" in wbm("data", "export", "synthetic", "--format", "cvs").stderr
+    assert "--out must be a folder" in wbm("data", "export", "synthetic", "--out", "units.parquet").stderr
+
+
 @pytest.mark.data
 def test_data_check_accepts_the_registered_files(wbm):
     try:
@@ -109,7 +125,7 @@ def test_every_command_and_option_has_a_help_text(wbm):
     from wbm_ext.cli.app import app
 
     verbs = [[command.callback.__name__] for command in app.registered_commands]
-    verbs += [["data", "list"], ["data", "show"], ["data", "fetch"], ["data", "check"]]
+    verbs += [["data", verb] for verb in ("list", "show", "fetch", "check", "export")]
     assert len(verbs) > 13
     for words in verbs:
         done = wbm(*words, "--help")

@@ -126,6 +126,51 @@ def test_errors_are_one_sentence_and_code_2(wbm, ratings, model, words, message)
     assert set(Path.cwd().iterdir()) == before
 
 
+def named(path: str) -> pandas.DataFrame:
+    """The table with names for users and items, in the order of the ids."""
+    frame = pandas.read_csv(path)
+    return frame.assign(u=frame["u"].map("user {:02d}".format), i=frame["i"].map("no. {:02d}, new".format))
+
+
+@pytest.mark.parametrize("end", ["csv", "parquet"])
+def test_names_are_numbered_kept_and_given_back(wbm, ratings, model, end):
+    for name in ("train", "test"):
+        table = named(f"{name}.csv")
+        table.to_csv(f"n-{name}.csv", index=False)
+        table.to_parquet(f"n-{name}.parquet", index=False)
+    done = wbm("fit", f"n-train.{end}", "--system", "ips-wbm", *COLUMNS, *SHORT, "--out", "n.pt")
+    assert done.exit_code == 0, done.stderr
+    plain, fitted = wbm_ext.load(model), wbm_ext.load("n.pt")
+    assert fitted.observed_.user_labels.tolist() == [f"user {k:02d}" for k in range(40)]
+    np.testing.assert_array_equal(fitted.predict([0, 3], [1, 2]), plain.predict([0, 3], [1, 2]))
+    words = ("evaluate", f"n-test.{end}", "-m", "n.pt", "--json")
+    assert json.loads(wbm(*words).stdout) == json.loads(wbm("evaluate", "test.csv", "-m", model, "--json").stdout)
+    table = pandas.read_csv(io.StringIO(wbm("predict", f"n-test.{end}", "-m", "n.pt").stdout))
+    assert table["u"].tolist() == named("test.csv")["u"].tolist()
+    expected = pandas.read_csv(io.StringIO(wbm("predict", "test.csv", "-m", model).stdout))
+    np.testing.assert_array_equal(table["probability"], expected["probability"])
+    table = pandas.read_csv(io.StringIO(wbm("recommend", "-m", "n.pt", "-u", "user 03,user 05", "-k", 4).stdout))
+    best = pandas.read_csv(io.StringIO(wbm("recommend", "-m", model, "-u", "3,5", "-k", 4).stdout))
+    assert table["user"].tolist() == ["user 03"] * 4 + ["user 05"] * 4
+    assert table["item"].tolist() == best["item"].map("no. {:02d}, new".format).tolist()
+
+
+def test_a_name_that_the_fit_did_not_see_is_told(wbm, ratings):
+    named("train.csv").to_csv("n.csv", index=False)
+    assert wbm("fit", "n.csv", "-s", "naive", *COLUMNS, *SHORT, "--out", "n.pt").exit_code == 0
+    done = wbm("recommend", "-m", "n.pt", "-u", "user 03,bob")
+    assert done.exit_code == 2
+    assert "users must be among the 40 known ones; got 'bob' at position 1" in done.stderr
+    done = wbm("predict", "train.csv", "-m", "n.pt")
+    assert "got '" in done.stderr
+    assert wbm("fit", "n.csv", "-s", "naive", *COLUMNS, *SHORT, "--no-labels").exit_code == 2
+    # a name that comes later than the first row is no id, and the way out is said
+    text = Path("train.csv").read_text().splitlines()
+    Path("late.csv").write_text("\n".join([*text[:3], "ann,0,4"]))
+    assert "got 'ann' in line 4" in wbm("fit", "late.csv", "-s", "naive", *COLUMNS).stderr
+    assert "--labels" in wbm("fit", "late.csv", "-s", "naive", *COLUMNS).stderr
+
+
 def test_a_run_file_with_an_unknown_option_names_the_nearest(wbm, ratings):
     Path("run.toml").write_text('command = "fit"\nsistem = "ips"\n')
     assert "did you mean 'system'" in wbm("fit", ratings, "--config", "run.toml").stderr

@@ -124,3 +124,59 @@ def test_bad_files_name_file_and_line(tmp_path: Path) -> None:
     FRAME.to_parquet(tmp_path / "own.parquet")
     with pytest.raises(UnknownNameError, match=r"own\.parquet, column user='user' does not exist"):
         read_ratings(tmp_path / "own.parquet")
+
+
+NAMED = pd.DataFrame({"uid": ["zoe", "ann", "zoe"], "iid": ["B, C", "A", "A"], "stars": [5.0, 2.0, 3.0]})
+
+
+@pytest.mark.parametrize("kind", ["frame", "csv", "csv.gz", "tsv", "parquet"])
+def test_users_and_items_may_be_strings(kind: str, tmp_path: Path) -> None:
+    given = NAMED if kind == "frame" else tmp_path / f"own.{kind}"
+    if kind == "parquet":
+        NAMED.to_parquet(given)
+    elif kind != "frame":
+        NAMED.to_csv(given, index=False, sep="\t" if kind == "tsv" else ",")
+    ratings = read_ratings(given, **NAMES, labels=True)
+    assert triples(ratings) == [(1, 1, 5.0), (0, 0, 2.0), (1, 0, 3.0)]
+    assert (ratings.user_labels.tolist(), ratings.item_labels.tolist()) == (["ann", "zoe"], ["A", "B, C"])
+    assert ratings.subset([0]).item_labels.tolist() == ["A", "B, C"]
+    other = read_ratings({"uid": ["ann"], "iid": ["B, C"], "stars": [1]}, **NAMES, labels=ratings)
+    assert triples(other) == [(0, 1, 1.0)]
+    assert (other.n_users, other.n_items) == (2, 2)
+    with pytest.raises(DatasetError, match="users must be among the 2 known ones; got 'bob' at position 1"):
+        read_ratings({"uid": ["ann", "bob"], "iid": ["A", "A"], "stars": [1, 2]}, **NAMES, labels=ratings)
+
+
+def test_two_labelled_tables_share_their_ids() -> None:
+    train = {"user": ["b", "c"], "item": ["x", "x"], "rating": [5, 1]}
+    data = read_dataset(train, {"user": ["a"], "item": ["y"], "rating": [2]}, labels=True)
+    assert data.train.user_labels.tolist() == data.test.user_labels.tolist() == ["a", "b", "c"]
+    assert (triples(data.train), triples(data.test)) == ([(1, 0, 5.0), (2, 0, 1.0)], [(0, 1, 2.0)])
+
+
+def test_labels_that_cannot_be(tmp_path: Path) -> None:
+    good = {"user": ["a", "b"], "item": [3, 12], "rating": [1, 2]}
+    assert read_ratings(good, labels=True).item_labels.tolist() == ["12", "3"]
+    for column, message in (
+        (["a", None], "users must hold strings or integers; got None at position 1"),
+        ([0.5, 1.0], "users must hold strings or integers; got dtype float64"),
+        (["a", ""], "users must not be empty strings; got one at position 1"),
+        ([["a"], ["b"]], r"users must be 1-d, shape \(n,\)"),
+    ):
+        with pytest.raises((TypeError, DatasetError), match=message):
+            read_ratings({**good, "user": column}, labels=True)
+    with pytest.raises(ValueError, match="n_users and n_items must be left out with labels"):
+        read_ratings(good, labels=True, n_users=2)
+    with pytest.raises(ValueError, match="got one without"):
+        read_ratings(good, labels=Ratings([0], [0], [1]))
+    with pytest.raises(ValueError, match="user_labels must be 1 strings, one an id; got 2"):
+        Ratings([0], [0], [1], user_labels=["a", "b"])
+    with pytest.raises(ValueError, match="item_labels must be sorted and different; got 'a'"):
+        Ratings([0], [1], [1], item_labels=["b", "a"])
+    path = tmp_path / "own.csv"
+    path.write_text("user,item,rating\na,b,5\na,c,much\n")
+    with pytest.raises(DatasetError, match=r"own\.csv: rating must be a number; got 'much' in row 2"):
+        read_ratings(path, labels=True)
+    path.write_text("user,item,stars\na,b,5\n")
+    with pytest.raises(UnknownNameError, match="column='rating' does not exist"):
+        read_ratings(path, labels=True)

@@ -96,3 +96,15 @@ def test_the_forests_have_intervals_of_econml(name: str, problem: Any) -> None:
 def test_a_causal_forest_needs_a_multiple_of_four_trees(small: Any) -> None:
     with pytest.raises(ValueError, match="n_estimators must be a multiple of 4; got 10"):
         create("causal-forest", n_estimators=10).fit(**small.arguments)
+
+
+@pytest.mark.parametrize("name", ["ols", "random-forest", "causal-forest", "orthogonal-forest", "knn", "psm"])
+def test_without_a_file_save_tells_what_to_do_instead(name: str) -> None:
+    assert not hasattr(create(name), "save")
+    assert not hasattr(type(create(name)), "save")
+    with pytest.raises(AttributeError, match=rf"{name} has no save: .* or keep it with joblib\.dump"):
+        create(name).save("model.pt")
+
+
+def test_networks_have_a_file() -> None:
+    assert hasattr(create("tarnet"), "save")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from wbm_ext.cli import asking, catalogue, checkout, comparing, environment, evaluating, fitting
+from wbm_ext.cli import asking, catalogue, checkout, comparing, environment, evaluating, exporting, fitting
 
 app = typer.Typer(
     name="wbm",
@@ -18,6 +18,7 @@ app = typer.Typer(
 
 app.command()(environment.info)
 app.command()(catalogue.systems)
+catalogue.data.command()(exporting.export)
 app.add_typer(catalogue.data, name="data")
 app.command()(fitting.fit)
 app.command()(evaluating.evaluate)

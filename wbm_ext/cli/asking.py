@@ -11,6 +11,7 @@ from wbm_ext.cli import options
 from wbm_ext.cli.columns import names, room_of, split
 from wbm_ext.cli.fitting import make, training_units
 from wbm_ext.cli.frames import check_out, read_frame, take, write_frame
+from wbm_ext.cli.naming import called, known_ids
 from wbm_ext.cli.outcome import command, note, say
 from wbm_ext.cli.runfile import settings, write_run
 from wbm_ext.cli.units import seen_by
@@ -38,7 +39,7 @@ def predict(
         roles = names(("user", "item"), {"user": user, "item": item}, model)
         take(frame, roles.values(), table)
         result = frame[list(roles.values())].copy()
-        pairs = [frame[column].to_numpy() for column in roles.values()]
+        pairs = [known_ids(estimator, role, frame[column]) for role, column in roles.items()]
         result["probability"] = estimator.predict(*pairs)
         if propensity:
             result["propensity"] = estimator.propensity(*pairs)
@@ -52,7 +53,7 @@ def predict(
 def recommend(
     ctx: typer.Context,
     model: options.Model,
-    users: Annotated[str, typer.Option("--users", "-u", help="User ids joined by commas, or 'all'.")],
+    users: Annotated[str, typer.Option("--users", "-u", help="Users joined by commas, or 'all'.")],
     k: Annotated[int, typer.Option("-k", help="Items for each user.")] = 10,
     rated: Annotated[bool, typer.Option("--rated", help="Also items that the user has rated.")] = False,
     out: options.Out = None,
@@ -65,10 +66,12 @@ def recommend(
     if estimator.room != "recommender":
         raise ValueError(f"{model} holds {estimator.name!r}, a treatment-effect system: nothing to recommend")
     rows: dict[str, list[Any]] = {"user": [], "rank": [], "item": [], "probability": []}
-    for person in range(estimator.n_users_) if users == "all" else _ids(users):
+    asked = range(estimator.n_users_) if users == "all" else _ids(estimator, users)
+    for person in asked:
         items, scores = estimator.recommend(person, k, exclude=None if rated else "observed")
-        for rank, (thing, score) in enumerate(zip(items.tolist(), scores.tolist(), strict=True), start=1):
-            for name, value in zip(rows, (person, rank, thing, score), strict=True):
+        user, things = (called(estimator, *what) for what in (("user", [person]), ("item", items.tolist())))
+        for rank, (thing, score) in enumerate(zip(things, scores.tolist(), strict=True), start=1):
+            for name, value in zip(rows, (user[0], rank, thing, score), strict=True):
                 rows[name].append(value)
     _deliver(ctx, _frame(rows).astype({"probability": "float32"}), out)
 
@@ -142,9 +145,12 @@ def _effects(estimator: Any, x: Any, level: float) -> Any:
     return _frame(columns)
 
 
-def _ids(text: str) -> list[int]:
+def _ids(estimator: Any, text: str) -> list[int]:
+    words = split(text)
+    if estimator.observed_.user_labels is not None:
+        return known_ids(estimator, "user", words).tolist()
     try:
-        return [int(word) for word in split(text)]
+        return [int(word) for word in words]
     except ValueError:
         raise ValueError(f"--users must be integers joined by commas, or 'all'; got {text!r}") from None
 

@@ -14,6 +14,7 @@ from wbm_ext.cli.columns import names, refuse_foreign, room_of
 from wbm_ext.cli.frames import read_frame, take
 from wbm_ext.cli.outcome import command, note, say
 from wbm_ext.cli.runfile import settings, write_run
+from wbm_ext.errors import DatasetError
 
 
 @command
@@ -28,6 +29,14 @@ def fit(
     item: options.Item = None,
     rating: options.Rating = None,
     observed: Annotated[str | None, typer.Option(help="Column of 0/1; rows with 0 are no ratings.")] = None,
+    labels: Annotated[
+        bool | None,
+        typer.Option(
+            "--labels/--no-labels",
+            help="Users and items are names, not ids 0, 1, ...",
+            show_default="if the first row has one",
+        ),
+    ] = None,
     duplicates: Annotated[str, typer.Option(help="Repeated pairs: error, first, last, mean or max.")] = "error",
     treatment: options.Treatment = None,
     outcome: options.Outcome = None,
@@ -64,9 +73,7 @@ def fit(
     files = {"checkpoint": checkpoint, "resume": resume, "log": log}
     start = time.perf_counter()
     if room == "recommender":
-        from wbm_ext.datasets import read_ratings
-
-        data = read_ratings(table, **names(("user", "item", "rating"), given), observed=observed, duplicates=duplicates)
+        data = training_ratings(table, given, duplicates, labels)
         model.fit(data, **files)
         about = f"{len(data)} ratings of {data.n_users} users and {data.n_items} items, density {data.density:.3g}"
     else:
@@ -91,6 +98,22 @@ def make(room: str, system: str, parameters: list[tuple[str, Any]], **common: An
     if "device" not in known and common["device"] != "cpu":
         note(f"{system} computes on the CPU; --device {common['device']} is not used")
     return kind.create(system, **{name: value for name, value in shared.items() if name in known} | dict(parameters))
+
+
+def training_ratings(table: Path, given: dict[str, str | None], duplicates: str, labels: bool | None) -> Any:
+    """Return the Ratings of a table; where the first row holds names, users and items are numbered."""
+    from wbm_ext.datasets import read_ratings
+    from wbm_ext.datasets.labels import has_labels
+
+    roles = names(("user", "item", "rating"), given)
+    if labels is None:
+        labels = has_labels(table, roles["user"], roles["item"])
+    try:
+        return read_ratings(table, **roles, observed=given["observed"], duplicates=duplicates, labels=labels)
+    except DatasetError as error:
+        if labels or "must be an id" not in str(error):
+            raise
+        raise DatasetError(f"{error}; if users and items are names, say --labels") from error
 
 
 def training_units(table: Path, given: dict[str, str | None]) -> tuple[Any, Any, Any]:

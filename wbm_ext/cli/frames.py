@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def read_frame(path: Path) -> Any:
             frame = pandas.read_parquet(path)
         else:
             frame = pandas.read_csv(path, sep=SEPARATORS[kind])
-    except (ValueError, OSError, EOFError) as error:  # pandas' and pyarrow's own errors are ValueErrors
+    except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise DatasetError(f"{path} cannot be read as a {kind} table: {error}") from error
     if frame.empty:
         raise DatasetError(f"{path} must hold a header and at least one row; got {len(frame)} rows")

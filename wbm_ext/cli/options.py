@@ -28,8 +28,8 @@ Config = Annotated[
     ),
 ]  # fmt: skip
 
-User = Annotated[str | None, typer.Option(help="Column of user ids, integers from 0.", show_default="user")]
-Item = Annotated[str | None, typer.Option(help="Column of item ids, integers from 0.", show_default="item")]
+User = Annotated[str | None, typer.Option(help="Column of users: ids 0, 1, ... or names.", show_default="user")]
+Item = Annotated[str | None, typer.Option(help="Column of items: ids 0, 1, ... or names.", show_default="item")]
 Rating = Annotated[str | None, typer.Option(help="Column of ratings.", show_default="rating")]
 Treatment = Annotated[str | None, typer.Option(help="Column of treatments, 0 or 1.", show_default="treatment")]
 Outcome = Annotated[str | None, typer.Option(help="Column of outcomes.", show_default="outcome")]

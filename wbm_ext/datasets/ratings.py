@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from wbm_ext.datasets._arrays import (
     check_same_length,
     reject,
 )
+from wbm_ext.datasets.labels import as_labels
 from wbm_ext.errors import check_name
 
 
@@ -37,6 +38,8 @@ class Ratings:
         Size of D. Left out: the largest id plus one.
     scale : (float, float), optional
         Lowest and highest rating allowed, e.g. ``(1, 5)``. Left out: any finite number.
+    user_labels, item_labels : array of str, shape (n_users,) and (n_items,), optional
+        What the user calls the ids 0, 1, ...: different strings, sorted.
 
     Raises
     ------
@@ -59,6 +62,8 @@ class Ratings:
     n_users: int | None = None
     n_items: int | None = None
     scale: tuple[float, float] | None = None
+    user_labels: NDArray[np.str_] | None = None
+    item_labels: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -80,6 +85,9 @@ class Ratings:
             outside = (stored < np.float32(low)) | (stored > np.float32(high))
             reject("ratings", outside, values, f"ratings out of range [{low:g}, {high:g}] (scale)")
         set_field(self, "ratings", stored)
+        for name, count in (("user_labels", self.n_users), ("item_labels", self.n_items)):
+            if getattr(self, name) is not None:
+                set_field(self, name, _check_labels(name, getattr(self, name), count))
         self._check_unique()
 
     def _check_unique(self) -> None:
@@ -185,9 +193,7 @@ class Ratings:
                 raise ValueError(f"index: a mask must have length {len(self)}; got {len(array)}")
             array = np.flatnonzero(array)
         array = as_ids("index", array, len(self))
-        return Ratings(
-            self.users[array], self.items[array], self.ratings[array], self.n_users, self.n_items, self.scale
-        )
+        return replace(self, users=self.users[array], items=self.items[array], ratings=self.ratings[array])
 
     def split(self, fraction: float, random_state: int | np.random.Generator | None = None) -> tuple[Ratings, Ratings]:
         """Split at random into ``round(fraction * n)`` ratings and the rest; both keep the order and D.
@@ -235,3 +241,12 @@ def _check_scale(scale: Any) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"scale must be a pair with low <= high; got ({low:g}, {high:g})")
     return low, high
+
+
+def _check_labels(name: str, values: Any, count: int) -> NDArray[np.str_]:
+    labels = as_labels(name, values)
+    if len(labels) != count:
+        raise ValueError(f"{name} must be {count} strings, one an id; got {len(labels)}")
+    if (labels[1:] <= labels[:-1]).any():
+        raise ValueError(f"{name} must be sorted and different; got {str(labels[1:][labels[1:] <= labels[:-1]][0])!r}")
+    return labels

@@ -116,7 +116,7 @@ def _parse(
     # ids are read as int64, so that one that does not fit is seen before it is narrowed
     types = {name: np.int64 if np.issubdtype(dtype, np.integer) else dtype for name, dtype in wanted.items()}
     try:
-        with np.errstate(over="ignore"):  # a number too large for its type becomes inf and is refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit its type is refused below
             frame = pandas.read_csv(
                 io.BytesIO(content),
                 sep=separator,

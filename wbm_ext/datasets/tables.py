@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from wbm_ext.datasets._arrays import as_ids, as_vector, check_same_length, reject
 from wbm_ext.datasets.bundle import RatingsDataset
 from wbm_ext.datasets.duplicates import RULES, merge
+from wbm_ext.datasets.labels import as_labels, number, read_text
 from wbm_ext.datasets.ratings import Ratings
 from wbm_ext.errors import DatasetError, MissingFileError, check_name, require_extra
 
@@ -30,6 +32,7 @@ def read_ratings(
     n_items: int | None = None,
     scale: tuple[float, float] | None = None,
     duplicates: str = "error",
+    labels: bool | Ratings = False,
 ) -> Ratings:
     """Read ratings from a table with a column each for user, item and rating.
 
@@ -39,13 +42,16 @@ def read_ratings(
         A file ends in ``.csv`` (comma), ``.tsv`` or ``.txt`` (tab), each with a header and also as ``.gz``, or in
         ``.parquet``.
     user, item, rating : str
-        Names of the columns. Ids are integers from 0; number other labels first.
+        Names of the columns. Ids are integers from 0, unless ``labels`` says otherwise.
     observed : str, optional
         Column of 0/1; rows with 0 are left out, whatever their rating.
     n_users, n_items, scale
-        As for :class:`Ratings`.
+        As for :class:`Ratings`; with ``labels`` the first two follow from these.
     duplicates : {"error", "first", "last", "mean", "max"}
         Which rating a repeated pair keeps; ``"error"`` refuses it.
+    labels : bool or Ratings
+        True: users and items are strings (or any integers, taken as strings). They are numbered in sorted order, and
+        kept as ``user_labels`` and ``item_labels``. A Ratings that has labels: those alone may occur, under its ids.
 
     Raises
     ------
@@ -65,14 +71,24 @@ def read_ratings(
         names["observed"] = observed
     if len(set(names.values())) < len(names):
         raise ValueError(f"user, item, rating and observed must name different columns; got {list(names.values())}")
+    if isinstance(labels, Ratings) and (labels.user_labels is None or labels.item_labels is None):
+        raise ValueError("labels must be True, False or a Ratings with user_labels and item_labels; got one without")
+    if labels is not False and not (n_users is n_items is None):
+        raise ValueError("n_users and n_items must be left out with labels, which tell them")
     where: object = "source"
     if isinstance(source, (str, os.PathLike)):
         where = Path(source).expanduser()
-        columns = _from_file(Path(source).expanduser(), names)
+        columns = _from_file(Path(source).expanduser(), names, bool(labels))
     else:
         columns = _from_frame(source, names)
     try:
-        return _ratings(columns, n_users, n_items, scale, duplicates, where)
+        if labels is False:
+            return _ratings(columns, n_users, n_items, scale, duplicates, where)
+        users, items = as_labels("users", columns["user"]), as_labels("items", columns["item"])
+        known = (np.unique(users), np.unique(items)) if labels is True else (labels.user_labels, labels.item_labels)
+        columns |= {"user": number("users", users, known[0]), "item": number("items", items, known[1])}
+        sizes = (len(known[0]), len(known[1]))
+        return replace(_ratings(columns, *sizes, scale, duplicates, where), user_labels=known[0], item_labels=known[1])
     except DatasetError:
         raise
     except ValueError as error:
@@ -99,17 +115,42 @@ def read_dataset(train: Any, test: Any, *, name: str = "own", threshold: float =
         As for :func:`read_ratings`.
     """
     parts = [read_ratings(source, **options) for source in (train, test)]
+    if options.get("labels") is True:
+        parts = together(*parts)
     n_users, n_items = (max(getattr(part, count) or 0 for part in parts) for count in ("n_users", "n_items"))
-    first, second = (Ratings(part.users, part.items, part.ratings, n_users, n_items, part.scale) for part in parts)
+    first, second = (replace(part, n_users=n_users, n_items=n_items) for part in parts)
     return RatingsDataset(name=name, train=first, test=second, threshold=threshold)
 
 
-def _from_file(path: Path, names: dict[str, str]) -> dict[str, Any]:
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+def together(*parts: Ratings) -> list[Ratings]:
+    """Return labelled ratings over the users and items of all of them."""
+    users, items = (
+        np.unique(np.concatenate([getattr(part, name) for part in parts])) for name in ("user_labels", "item_labels")
+    )
+    return [
+        Ratings(
+            np.searchsorted(users, part.user_labels)[part.users],
+            np.searchsorted(items, part.item_labels)[part.items],
+            part.ratings,
+            *(len(users), len(items), part.scale, users, items),
+        )
+        for part in parts
+    ]
+
+
+def kind_of(path: Path) -> str:
+    """Return the end of the name that says what a table file is, without ``.gz``."""
+    return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+
+
+def _from_file(path: Path, names: dict[str, str], labels: bool) -> dict[str, Any]:
+    kind = kind_of(path)
     if kind in PARQUET:
         return _from_parquet(path, names)
     if kind not in SEPARATORS:
         raise DatasetError(f"{path} must end in {', '.join([*SEPARATORS, *PARQUET])} (text also as .gz); got {kind!r}")
+    if labels:
+        return read_text(path, names, SEPARATORS[kind])
     from wbm_ext.datasets.streams import read_columns
 
     types = {"user": np.int64, "item": np.int64, "rating": np.float64, "observed": np.int64}

@@ -20,6 +20,18 @@ from wbm_ext.parameters import check_integer, check_number
 from wbm_ext.training import Streams
 
 
+class _NoFile:
+    """In the place of ``save`` where there is none: ``hasattr`` says so, and whoever asks learns what to do instead."""
+
+    def __get__(self, estimator: Any, owner: type) -> Any:
+        name = getattr(owner, "name", "") or owner.__name__
+        raise AttributeError(
+            f"{name} has no save: a model file holds tensors and plain values, and this system is made of scikit-learn "
+            "or EconML objects; fit it again, which takes one random_state, or keep it with joblib.dump, whose files "
+            "run code when they are read"
+        )
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class EffectEstimator(BaseEstimator):
     """Base of all systems: estimates of E[Y1 - Y0 | x] for a binary treatment.
@@ -58,6 +70,7 @@ class EffectEstimator(BaseEstimator):
     random_state: int | torch.Generator | None = None
 
     name: ClassVar[str] = ""
+    save = _NoFile()
     _least_in_group: ClassVar[int] = 1
 
     # ------------------------------------------------------------------ what a system may change

@@ -76,10 +76,11 @@ class ModelFile:
     system: str
     params: dict[str, Any]
     state: dict[str, Any]
+    path: str
 
     def fill(self, estimator: Saveable, device: torch.device | str) -> None:
         """Give ``estimator`` the saved state, on ``device``."""
-        estimator._set_state(_unpacked(self.state, device))
+        estimator._set_state(_unpacked(self.state, device, self.path))
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
@@ -89,13 +90,16 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     for name, kind in fields.items():
         if not isinstance(document.get(name), kind):
             raise FileFormatError(f"{path} is damaged: its entry {name!r} is no {kind.__name__}")
-    return ModelFile(document["room"], document["system"], _unpacked(document["params"], "cpu"), document["state"])
+    params = _unpacked(document["params"], "cpu", str(path))
+    return ModelFile(document["room"], document["system"], params, document["state"], str(path))
 
 
-def _unpacked(values: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
+def _unpacked(values: dict[str, Any], device: torch.device | str, path: str) -> dict[str, Any]:
     if not all(isinstance(name, str) for name in values):
-        raise FileFormatError("the file is damaged: a name of a parameter or an attribute is no string")
+        raise FileFormatError(f"{path} is damaged: a name of a parameter or an attribute is no string")
     try:
         return {name: unpack(value, device) for name, value in values.items()}
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from error
     except RecursionError as error:
-        raise FileFormatError("the file is damaged: its values are nested too deeply") from error
+        raise FileFormatError(f"{path} is damaged: its values are nested too deeply") from error

@@ -47,6 +47,14 @@ class _Inputs:
         self._alive = (cost, mask, vectors)
 
 
+def _require_kernels() -> None:
+    if not core.cuda_architectures:
+        raise RuntimeError(
+            "D is on a CUDA device, but wbm_ext was built for the CPU only: "
+            "put nvcc on the PATH and reinstall (WBM_CUDA=on makes a missing nvcc an error)"
+        )
+
+
 def _solution(out: Solved) -> object:
     sharp, regularized, f, g, mass, residual, iterations, status, history = out
     return core.Solution(
@@ -82,11 +90,7 @@ def solve_cuda(
     tol: float,
     max_iter: int,
 ) -> Solved:
-    if not core.cuda_architectures:
-        raise RuntimeError(
-            "D is on a CUDA device, but wbm_ext was built for the CPU only: "
-            "put nvcc on the PATH and reinstall (WBM_CUDA=on makes a missing nvcc an error)"
-        )
+    _require_kernels()
     with torch.cuda.device(cost.device):
         inputs = _Inputs(cost, a, b, epsilon, kappa, mask, reference)
         init_g = None if init_g is None else _vector(init_g)
@@ -97,3 +101,49 @@ def solve_cuda(
         stream = torch.cuda.current_stream().cuda_stream
         core.cuda_forward(inputs.problem, options, _solution(out), workspace.data_ptr(), stream)
         return _in_cost_type(out, cost)
+
+
+def solve_backward_cuda(
+    grad_sharp: Tensor,
+    grad_regularized: Tensor,
+    grad_f: Tensor,
+    grad_g: Tensor,
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    kappa: Tensor,
+    mask: Tensor | None,
+    f: Tensor,
+    g: Tensor,
+    iterations: Tensor,
+    history: Tensor,
+    reference: int,
+    gradient: int,
+    max_iter: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _require_kernels()
+
+    def empty(*shape: int, dtype: torch.dtype = _REAL) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=cost.device)
+
+    with torch.cuda.device(cost.device):
+        inputs = _Inputs(cost, a, b, epsilon, kappa, mask, reference)
+        given = [_vector(x) for x in (f, g, grad_sharp, grad_regularized, grad_f, grad_g, history)]
+        iterations = iterations.contiguous()
+        d_cost, residual = empty(*cost.shape, dtype=cost.dtype), empty(len(cost))
+        d_a, d_b = empty(*a.shape), empty(*b.shape)
+        adjoint = core.Adjoint(
+            gradient,
+            *[x.data_ptr() for x in given[:6]],
+            *[x.data_ptr() for x in (d_cost, d_a, d_b, residual)],
+            history=given[6].data_ptr() if history.numel() else 0,
+            iterations=iterations.data_ptr(),
+            max_iter=max_iter,
+            threads=1,
+        )
+        size = core.cuda_backward_workspace_bytes(inputs.problem, gradient)
+        workspace = torch.empty(size, dtype=torch.uint8, device=cost.device)
+        stream = torch.cuda.current_stream().cuda_stream
+        core.cuda_backward(inputs.problem, adjoint, workspace.data_ptr(), stream)
+        return d_cost, d_a.to(a.dtype), d_b.to(b.dtype), residual

@@ -37,7 +37,7 @@ _library.define("mean_cost(Tensor cost, Tensor a, Tensor b, Tensor? mask) -> Ten
 _KERNELS: dict[str, dict[str, tuple[Any, Any, Any]]] = {
     "native": {
         "CPU": (native.solve_cpu, native.solve_backward_cpu, native.mean_cost_cpu),
-        "CUDA": (cuda.solve_cuda, twin.solve_backward, twin.mean_cost),
+        "CUDA": (cuda.solve_cuda, cuda.solve_backward_cuda, twin.mean_cost),
     },
     "reference": dict.fromkeys(("CPU", "CUDA"), (twin.solve, twin.solve_backward, twin.mean_cost)),
 }

@@ -12,7 +12,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from wbm_ext._native import BACKEND
 from wbm_ext.solver import reference as plain
 from wbm_ext.solver.native import Solved, allocate
 from wbm_ext.solver.reference import ACCELERATED, FROZEN, IMPLICIT, MARGINAL, MET, SINKHORN, STAGNATED, UNROLLED
@@ -209,8 +208,6 @@ def _unrolled(
     reference: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Autograd through the iterations that were run, started where the history starts."""
-    if cost.device.type == "cuda" and BACKEND == "native":
-        raise NotImplementedError("grad='unrolled' is not available on CUDA yet; use grad='implicit'")
     sharp, regularized, q_f, q_g = (x.double() for x in upstream)
     q_f, q_g = torch.where(a > 0, q_f, 0.0), torch.where(b > 0, q_g, 0.0)
     start = torch.where(b > 0, history[:, 0, cost.shape[1] :], -1e100)

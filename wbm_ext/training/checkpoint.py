@@ -92,7 +92,15 @@ class Checkpoint:
         ------
         ValueError
             If the configuration is another one; names what differs.
+        FileFormatError
+            If a part is not what :meth:`write` writes.
         """
+        try:
+            return self._restore(document, path)
+        except (TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+            raise FileFormatError(f"the checkpoint {path} is damaged: a part cannot be put back ({error!r})") from error
+
+    def _restore(self, document: Mapping[str, Any], path: str | os.PathLike[str]) -> tuple[int, State | None]:
         self._check(document, path)
         self.model.load_state_dict(document["model"])
         for update in self.updates:

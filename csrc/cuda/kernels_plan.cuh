@@ -1,0 +1,106 @@
+// The plan of the implicit gradient, its sums, and dL/dD. Formulae: cpu/implicit.cpp.
+#pragma once
+
+#include "cuda/lines.cuh"
+
+namespace wbm::cuda {
+
+// A block per row, O(n m): P, r = P1 and (P.E)1 with E = log P. Entries that flushed to zero count as zero.
+template <typename T>
+WBM_KERNEL(kMaxThreads) fill_plan(AdjointArguments<T> args) {
+  for (std::int64_t p = block_y(); p < args.base.problem.batch; p += grid_y()) {
+    const AdjointView<T> view(args, p);
+    if (view.refused()) continue;
+    for (RowLine line(view.n, view.m); line.more(); line.next()) {
+      const std::int64_t i = line.index;
+      double sum = 0.0, entropy = 0.0;
+      for (std::int64_t j = line.first(); j < view.m; j += line.step()) {
+        const double e = view.log_plan(i, j), x = exp(e);
+        view.entries[i * view.m + j] = x;
+        sum += x;
+        entropy += x > 0.0 ? x * e : 0.0;
+      }
+      sum = line_sum(line, sum);
+      entropy = line_sum(line, entropy);
+      if (!line.leads()) continue;
+      view.row.sums[i] = sum;
+      view.row.h[i] = entropy;
+    }
+  }
+}
+
+// A tile per kTileColumns columns, O(n m): c = P'1 and (P.E)'1.
+template <typename T>
+WBM_KERNEL(kTileThreads) sum_plan(AdjointArguments<T> args) {
+  for (std::int64_t p = block_y(); p < args.base.problem.batch; p += grid_y()) {
+    const AdjointView<T> view(args, p);
+    if (view.refused()) continue;
+    for (ColumnLine line(view.n, view.m); line.more(); line.next()) {
+      const std::int64_t j = line.index;
+      double sum = 0.0, entropy = 0.0;
+      for (std::int64_t i = line.first(); line.exists() && i < view.n; i += line.step()) {
+        const double x = view.entries[i * view.m + j];
+        sum += x;
+        entropy += x > 0.0 ? x * view.log_plan(i, j) : 0.0;
+      }
+      sum = line_sum(line, sum);
+      entropy = line_sum(line, entropy);
+      if (!line.leads()) continue;
+      view.column.sums[j] = sum;
+      view.column.h[j] = entropy;
+    }
+  }
+}
+
+// What an empty line with the log sum top / eps + log(total) and the upstream q passes on along one of its entries.
+WBM_DEVICE double passed_on(const Side& side, double q, double exponent, double top, double total, double inverse_epsilon) {
+  return side.ratio * q * exp((exponent - top) * inverse_epsilon) / total;
+}
+
+// A block per row, O(n m): dL/dD = P . (s (1 + E) + x + y + w), and what empty lines pass on.
+template <typename T>
+WBM_KERNEL(kMaxThreads) write_implicit_cost(AdjointArguments<T> args) {
+  for (std::int64_t p = block_y(); p < args.base.problem.batch; p += grid_y()) {
+    const AdjointView<T> view(args, p);
+    const double inverse_epsilon = view.state.inverse_epsilon;
+    for (std::int64_t i = block_x(); i < view.n; i += grid_x()) {
+      T* out = static_cast<T*>(args.adjoint.grad_cost) + (p * view.n + i) * view.m;
+      const double q = view.refused() ? 0.0 : view.row.passed[i];
+      const double constant = view.refused() ? 0.0 : view.sharp + view.regularized + view.row.x[i];
+      for (std::int64_t j = thread_x(); j < view.m; j += threads_x()) {
+        if (view.refused()) {
+          out[j] = static_cast<T>(kNan);
+          continue;
+        }
+        const double x = view.entries[i * view.m + j];
+        T d = static_cast<T>(x > 0.0 ? x * (view.log_plan(i, j) * view.sharp + view.column.x[j] + constant) : 0.0);
+        if (q != 0.0 && view.columns.active[j])
+          d += static_cast<T>(passed_on(view.rows.side, q, view.matrix.exponent(i, j, view.g[j]), view.row.top[i],
+                                        view.row.total[i], inverse_epsilon));
+        if (view.column.passed[j] != 0.0 && view.rows.active[i])
+          d += static_cast<T>(passed_on(view.columns.side, view.column.passed[j],
+                                        view.matrix.exponent(i, j, view.f[i]), view.column.top[j],
+                                        view.column.total[j], inverse_epsilon));
+        out[j] = d;
+      }
+    }
+  }
+}
+
+// A block per row, O(n m): dL/dD = P (s + w).
+template <typename T>
+WBM_KERNEL(kMaxThreads) write_frozen_cost(AdjointArguments<T> args) {
+  for (std::int64_t p = block_y(); p < args.base.problem.batch; p += grid_y()) {
+    const AdjointView<T> view(args, p);
+    const double weight = view.sharp + view.regularized;
+    for (std::int64_t i = block_x(); i < view.n; i += grid_x()) {
+      T* out = static_cast<T*>(args.adjoint.grad_cost) + (p * view.n + i) * view.m;
+      for (std::int64_t j = thread_x(); j < view.m; j += threads_x()) {
+        const double x = view.refused() ? kNan : exp(view.log_plan(i, j));
+        out[j] = static_cast<T>(x == 0.0 ? 0.0 : x * weight);
+      }
+    }
+  }
+}
+
+}  // namespace wbm::cuda

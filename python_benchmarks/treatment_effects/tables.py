@@ -1,0 +1,178 @@
+"""Tables 1, 2 and 4 to 8 as markdown, the published figures beside ours where they are verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from python_benchmarks._study import Summary
+from python_benchmarks._study.published import sentences
+from python_benchmarks._study.writers import Report, figure_text, interval_text, p_text
+from python_benchmarks.treatment_effects import goals, published
+from python_benchmarks.treatment_effects.data import ACIC, Source
+from python_benchmarks.treatment_effects.protocol import (
+    ABLATION,
+    BATCH_KAPPAS,
+    BATCH_ROWS,
+    BATCHES,
+    ENTROPY,
+    OURS,
+    SCALED,
+    SWEEPS,
+    SYMBOL,
+    VARIANTS,
+    Row,
+)
+from python_benchmarks.treatment_effects.results import Comparison, Results, beside_published, compare, title
+
+TABLE_1 = ("pehe_in", "pehe_out", "auuc_in", "auuc_out")
+OUR_ROWS = (Row(OURS, OURS), *VARIANTS)
+
+
+def _have(results: Results, rows: Sequence[Row], source: Source) -> list[Row]:
+    return [row for row in rows if results.records(row, source)]
+
+
+def _lines(results: Results, rows: Sequence[Row], source: Source, metrics: Sequence[str], table: str = "") -> list:
+    """Label, figures and published figures of each row; a column of published ones only where there is one."""
+    beside = [metric for metric in metrics if any(metric in published.entries(r.label, source, table) for r in rows)]
+    lines = [_head(metrics, beside, title)]
+    for row in rows:
+        line = [f"{row.label} (n = {len(results.records(row, source))})"]
+        for metric in metrics:
+            line.append(figure_text(results.summary(metric, row, source)))
+            if metric in beside:
+                value = published.entries(row.label, source, table).get(metric)
+                line.append("-" if value is None else f"{value:.3f}")
+        lines.append(line)
+    return lines
+
+
+def _head(metrics: Sequence[str], beside: Sequence[str], name: Callable[[str], str]) -> list[str]:
+    head = ["system"]
+    for metric in metrics:
+        head += [name(metric), *(["published"] if metric in beside else [])]
+    return head
+
+
+def _put(report: Report, heading: str, lines: list) -> None:
+    if len(lines) > 1:
+        report.heading(heading)
+        report.table(lines[0], lines[1:])
+
+
+def table_1(report: Report, results: Results) -> list[Comparison]:
+    """Every system on every data set, and ESCFR against each, run by run."""
+    for source in results.sources:
+        rows = _have(results, results.rows, source)
+        metrics = TABLE_1[:2] if source.constant else TABLE_1
+        note = ", constant effect: AUUC means nothing" if source.constant else ""
+        _put(report, f"Table 1, {source.label}: mean ± sd over runs{note}", _lines(results, rows, source, metrics, "1"))
+    report.text(
+        "Within the sample the observed outcome stands in the place of the predicted factual one, as in the published "
+        "columns; the CSV also has the figures of the models themselves (`*_in_model`)."
+    )
+    report.bullets(sentences(beside_published(results, results.rows, "1")))
+    tests = _against_all(results)
+    if tests:
+        report.heading(f"Table 1, {OURS} minus each other system: out-of-sample PEHE, paired by run")
+        report.text("95 % t-intervals; p of the paired t-test and of Wilcoxon's signed ranks, by Holm over the table.")
+        report.table(
+            ["against", "data", "difference [95 %]", "lower in", "t", "Wilcoxon"],
+            [[one.rival, one.source, *_test(one)] for one in tests],
+        )
+    return tests
+
+
+def _against_all(results: Results) -> list[Comparison]:
+    if OURS not in results.names:
+        return []
+    pairs = [(Row(OURS, OURS), row) for row in results.rows if row.label != OURS]
+    return compare(results, pairs, results.sources, "pehe_out")
+
+
+def _test(one: Comparison) -> list[str]:
+    d = one.difference
+    return [interval_text(d, 3), f"{d.n - d.higher} of {d.n}", p_text(one.t_holm), p_text(one.wilcoxon_holm)]
+
+
+def table_2(report: Report, results: Results) -> None:
+    """ESCFR without its parts."""
+    for source in results.goal:
+        rows = _have(results, (*ABLATION, *OUR_ROWS), source)
+        if len(rows) > 1:
+            lines = _lines(results, rows, source, TABLE_1, "2")
+            _put(report, f"Table 2, {source.label}: RMPR and PFOR", lines)
+    report.bullets(sentences(beside_published(results, ABLATION, "2")))
+    found = goals.parts(results)
+    if found:
+        report.heading("Table 2, the parts against each other: out-of-sample PEHE / sd(τ) over all runs")
+        report.text("Paired by run, 95 % t-intervals, p of the paired t-test by Holm over the table.")
+        report.table(["row", "minus", "difference [95 %]", "lower in", "p"], goals.part_rows(found))
+        report.bullets(goals.part_sentences(found))
+
+
+def table_5(report: Report, results: Results) -> None:
+    """Errors of factual and counterfactual outcomes."""
+    metrics = ("rmse_f_in", "rmse_cf_in", "rmse_f_out", "rmse_cf_out")
+    for source in results.sources[:1]:
+        rows = _have(results, results.rows, source)
+        _put(report, f"Table 5, {source.label}: errors of outcomes", _lines(results, rows, source, metrics))
+
+
+def table_6(report: Report, results: Results) -> None:
+    """The disentangled systems beside the others."""
+    wanted = ("cfr-wass", "drcfr", "mim-drcfr", OURS, ENTROPY)
+    for source in (one for one in results.goal if one.data == ACIC):
+        rows = [row for row in _have(results, results.rows, source) if row.label in wanted]
+        if any("drcfr" in row.label for row in rows):
+            _put(report, f"Table 6, {source.label}: disentangled systems", _lines(results, rows, source, TABLE_1))
+
+
+def sweeps(report: Report, results: Results, number: str, metrics: Sequence[str]) -> None:
+    """Tables 7 and 8: one parameter of ESCFR varied at a time."""
+    lines = []
+    for name, values in SWEEPS.items():
+        for value in values:
+            line = [f"{SYMBOL[name]} = {value}"]
+            summaries: list[Summary | None] = []
+            for source in results.swept:
+                summaries += [results.swept_summary(m, OUR_ROWS[0], source, **{name: value}) for m in metrics]
+            if any(one is not None for one in summaries):
+                n = max(one.n for one in summaries if one is not None)
+                lines.append([f"{line[0]} (n = {n})", *(figure_text(one) for one in summaries)])
+    if lines:
+        head = [f"{title(metric)}, {source.label}" for source in results.swept for metric in metrics]
+        report.heading(f"Table {number}: {OURS} with one parameter varied")
+        report.table(["setting", *head], lines)
+
+
+def table_4(report: Report, results: Results) -> None:
+    """Batch sizes."""
+    settings: list[tuple[str, Row, dict[str, Any]]] = [(name, Row(name, name), {}) for name in BATCH_ROWS]
+    settings += [(f"{OURS}, κ = {kappa}", OUR_ROWS[0], {"kappa": kappa}) for kappa in BATCH_KAPPAS]
+    lines = []
+    for label, row, params in settings:
+        for source in results.swept:
+            found = [results.swept_summary("pehe_out", row, source, batch_size=batch, **params) for batch in BATCHES]
+            if any(one is not None for one in found):
+                lines.append([f"{label}, {source.label}", *(figure_text(one) for one in found)])
+    if lines:
+        report.heading("Table 4: out-of-sample PEHE by batch size")
+        report.table(["system", *(f"b = {batch}" for batch in BATCHES)], lines)
+
+
+def scaled(report: Report, results: Results) -> None:
+    """What was varied beside the published protocol."""
+    rows = [row for row in SCALED if any(results.records(row, source) for source in results.goal)]
+    plain = [Row(row.system, row.system) for row in rows]
+    if rows:
+        report.heading("Varied: covariates standardised")
+        sources = [source for source in results.goal if results.records(rows[0], source)]
+        report.table(
+            ["system", *(f"PEHE out, {source.label}" for source in sources)],
+            [
+                [row.label, *(figure_text(results.summary("pehe_out", row, source)) for source in sources)]
+                for row in (*plain, *rows)
+            ],
+        )
