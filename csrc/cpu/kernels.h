@@ -142,6 +142,21 @@ struct FactorKernels {
   void (*solve)(const float* m, std::int64_t stride, std::int64_t size, const double* pivot, const double* b, double* x);
 };
 
+// --- squared distances (kernels_points.cpp) ----------------------------------------------------------------------------
+// Columns of y' are padded to a multiple of this.
+inline constexpr std::int64_t kDistanceColumns = 32;
+
+// out_ij = scale (x_squares_i + y_squares_j - 2 sum_c x_ic y_cj), 0 where that is negative; out has rows of m entries, y rows
+// of `padded`.
+template <typename S>
+using DistanceKernel = void (*)(const S* x, const S* x_squares, std::int64_t rows, const S* y, const S* y_squares,
+                                std::int64_t k, std::int64_t m, std::int64_t padded, S scale, S* out);
+
+struct DistanceKernels {
+  DistanceKernel<float> float32;
+  DistanceKernel<double> float64;
+};
+
 // --- the tables of the machine the code runs on ----------------------------------------------------------------------------
 template <typename T>
 const RowKernels<T>& row_kernels();
@@ -151,6 +166,8 @@ template <typename T, typename S>
 const BuildKernel<T, S>& build_kernel();
 const VectorKernels& vector_kernels();
 const FactorKernels& factor_kernels();
+template <typename S>
+DistanceKernel<S> distance_kernel();
 const char* instruction_set();
 
 }  // namespace wbm
