@@ -97,6 +97,8 @@ struct VectorKernels {
   void (*divide)(const double* x, const double* y, double* out, std::int64_t n);
   // error = sum |u s - target|, mass = sum u s
   void (*row_error)(const double* u, const double* s, const double* target, std::int64_t n, double* error, double* mass);
+  // next = u (next / u)^omega
+  void (*relax)(const double* u, double omega, double* next, std::int64_t n);
   // 1 when mass / limit <= x <= limit mass for all entries
   int (*within)(const double* x, const double* mass, double limit, std::int64_t n);
   double (*total)(const double* x, std::int64_t n);

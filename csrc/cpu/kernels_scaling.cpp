@@ -248,6 +248,13 @@ void row_error(const double* u, const double* s, const double* target, std::int6
   *mass = sum(total);
 }
 
+void relax(const double* u, double omega, double* next, std::int64_t n) {
+  each(n, [&](std::int64_t i, std::int64_t c) {
+    const Vec x = load_some(u + i, c, 1), y = load_some(next + i, c, 1);
+    store_some(next + i, x * exp(log(y / x) * omega), c);
+  });
+}
+
 // 1 when mass / limit <= x <= limit mass for all entries (NaN is not)
 int within(const double* x, const double* mass, double limit, std::int64_t n) {
   Bits bad = {};
@@ -296,6 +303,6 @@ const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float
                                       table<float, double>,
                                       table<double, float>,
                                       table<double, double>,
-                                      {divide, row_error, within, total, power, exp_linear, logarithm}};
+                                      {divide, row_error, relax, within, total, power, exp_linear, logarithm}};
 
 }  // namespace wbm::WBM_ISA

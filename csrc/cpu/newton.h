@@ -194,6 +194,7 @@ class Newton {
     rows_.accept();
     k_.cold_ = false;
     k_.slack_ = 0.0;
+    k_.column_error_ = kInf;  // the rows are exact now, the columns are not
     k_.write_v();
   }
 

@@ -26,8 +26,9 @@ class Scaling {
 
   virtual ~Scaling() = default;
 
-  // Starts from these potentials: builds K (one exponential per entry) and sets u = a, v = b.
-  virtual void absorb(const double* f, const double* g) = 0;
+  // Starts from these potentials: builds K (one exponential per entry) and sets u = a, v = b. `exact`: the columns of their
+  // plan are as they should be (g is the update of f).
+  virtual void absorb(const double* f, const double* g, bool exact) = 0;
 
   // Starts at g = 0 without a single iteration: f^_i = min_j D_ij and g^_j = min_i (D_ij - f^_i) put a 1 into every row
   // and column of K. False where exp(-g^ / eps) would leave the range.
@@ -35,8 +36,9 @@ class Scaling {
 
   // One iteration. `residual` becomes that of the plan before it; at or below `target` nothing is changed (met);
   // NaN when a sum overflowed.
+  // `omega`: the over-relaxation of both updates, 1 for none.
   // `translate`: follow it by the translation of the potentials that is optimal along its line.
-  virtual Outcome iterate(double target, bool translate, double& residual) = 0;
+  virtual Outcome iterate(double target, double omega, bool translate, double& residual) = 0;
 
   // Truncated Newton steps on the semi-dual in v (u eliminated) until the residual is at most `target` or `budget` passes
   // over K are spent. False when it gave up; what was reached stays. float64 only.
