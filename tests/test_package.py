@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "plots": LEAVES,
     "ite": LEAVES | {"losses", "solver", "training", "datasets", "metrics", "persistence"},
     "recommender": LEAVES | {"losses", "persistence", "training", "datasets", "metrics"},
-    "cli": LEAVES | {"recommender", "ite", "plots", "datasets", "metrics", "losses", "persistence", "solver"},
+    "cli": LEAVES
+    | {"recommender", "ite", "plots", "datasets", "metrics", "losses", "persistence", "solver", "training"},
 }
 
 

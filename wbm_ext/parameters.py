@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
+
+from wbm_ext.errors import check_name
+
+T = TypeVar("T")
 
 
 def check_integer(argument: str, value: object, *, least: int = 1) -> None:
@@ -59,3 +66,18 @@ def check_device(value: object) -> None:
         raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda'; got {value!r}") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={value!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+
+
+def make(kinds: Mapping[str, type[T]], name: str, params: Mapping[str, Any]) -> T:
+    """Return a new ``kinds[name](**params)``.
+
+    Raises
+    ------
+    UnknownNameError
+        If the kind, or one of the parameters, does not exist; the message holds the nearest valid name.
+    """
+    kind = kinds[check_name("name", name, kinds)]
+    valid = list(inspect.signature(kind).parameters)
+    for param in params:
+        check_name(f"parameter of {name}", param, valid)
+    return kind(**params)

@@ -23,22 +23,19 @@ struct SideArrays {
   }
 };
 
-// Conjugate gradients of one problem between two launches.
-struct SystemState {
-  double total;           // sum of the plan over the kept side
-  double scale, target;   // size of the right side, and of the residual to reach
-  double size, best;      // of the residual: now, and the smallest so far
-  std::int32_t since_best;
-  std::int32_t finished;  // met, stagnated, or rounding has met the null space
-  std::int32_t idle;      // there is nothing to solve
-};
-
 struct AdjointWorkspace {
   SideArrays rows, columns;
-  double* matrix;        // (batch, n, m). Implicit: the plan; unrolled: the gradient in D
-  SystemState* systems;  // (batch), implicit only, as all that follows
-  double *direction, *product, *residual, *best;  // (batch, min(n, m)): the kept side
-  double* carried;                                // (batch, max(n, m)): the eliminated side
+  double* matrix;       // (batch, n, m). Implicit: the plan, the kept side contiguous; unrolled: the gradient in D
+  std::int32_t* idle;   // (batch) 1 = no system to solve; implicit only, as all that follows
+  double* carried;      // (groups, max(n, m)): the eliminated side
+  double* product;      // (groups, min(n, m)): the kept side, and so all that follows
+  double *windows, *own;    // (groups * blocks, min(n, m)) and four times as much: each block's
+  std::uint64_t* counters;  // (groups), of the barriers
+};
+
+// The blocks that solve one system, and how many systems are solved at once.
+struct Team {
+  int blocks = 1, groups = 1;
 };
 
 template <typename T>
@@ -46,6 +43,7 @@ struct AdjointArguments {
   Arguments<T> base;  // problem and the forward's workspace; options and solution are not used
   Adjoint adjoint;
   AdjointWorkspace work;
+  Team team;
   std::int64_t iteration = 0;  // unrolled: the one that is replayed
 };
 
@@ -55,7 +53,8 @@ inline bool gathers_apart(const Problem& problem, Gradient mode) {
 }
 
 // Lays the arrays out behind those of the forward and returns the bytes all of them take; a null base only counts.
-inline std::size_t lay_out(const Problem& problem, Gradient mode, void* base, Workspace& work, AdjointWorkspace& more) {
+inline std::size_t lay_out(const Problem& problem, Gradient mode, const Team& team, void* base, Workspace& work,
+                           AdjointWorkspace& more) {
   const std::int64_t rows = problem.batch * problem.n, columns = problem.batch * problem.m;
   detail::Cursor cursor{static_cast<char*>(base), lay_out(problem, base, work)};
   more = {};
@@ -69,10 +68,13 @@ inline std::size_t lay_out(const Problem& problem, Gradient mode, void* base, Wo
   side(more.columns, columns);
   if (gathers_apart(problem, mode)) cursor.take(more.matrix, rows * problem.m);
   if (mode != Gradient::implicit) return cursor.used;
-  const std::int64_t kept = problem.m <= problem.n ? columns : rows, eliminated = rows + columns - kept;
-  cursor.take(more.systems, problem.batch);
-  for (double** array : {&more.direction, &more.product, &more.residual, &more.best}) cursor.take(*array, kept);
-  cursor.take(more.carried, eliminated);
+  const std::int64_t kept = problem.m <= problem.n ? problem.m : problem.n, blocks = team.groups * team.blocks;
+  cursor.take(more.idle, problem.batch);
+  cursor.take(more.carried, team.groups * (problem.n + problem.m - kept));
+  cursor.take(more.product, team.groups * kept);
+  cursor.take(more.windows, blocks * kept);
+  cursor.take(more.own, 4 * blocks * kept);
+  cursor.take(more.counters, team.groups);
   return cursor.used;
 }
 

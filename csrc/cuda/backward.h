@@ -7,7 +7,7 @@
 
 namespace wbm::cuda {
 
-// Bytes of device memory that backward needs beside its inputs and outputs: a function of sizes, type and mode.
+// Bytes of device memory that backward needs beside its inputs and outputs: a function of sizes, type, mode and device.
 std::size_t backward_workspace_bytes(const Problem& problem, Gradient mode);
 
 // Enqueues the gradients of a batch on `stream`: no allocation, no synchronisation, nothing copied to the host. Throws

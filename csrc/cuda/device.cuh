@@ -5,26 +5,63 @@
 //   block_x, block_y        place of the block in the grid          grid_x, grid_y   extent of the grid
 //   block_barrier           all threads of the block, memory included
 //   block_any               barrier that tells every thread whether any thread said true
+//   cluster_rank, cluster_size, cluster_barrier    the block in its cluster, the blocks of it; all threads of the cluster
+//   peer(shared, rank)      the array of the block of that rank in the cluster (distributed shared memory)
+//   group_barrier           all threads of `blocks` blocks of a cooperative launch that share a counter (0 at first)
 //   shuffle_down            the value of the lane `offset` above (its own where there is none); whole warps only
+//   shuffle_xor, shuffle    the value of the lane whose number differs in these bits; of that lane
 //   atomic_or, atomic_max   integers only: their result does not depend on the order
 //   WBM_SHARED              an array of the block, not initialised
+//   dynamic_shared<Type>    array that begins so many bytes into the shared memory that the launch asked for
+//   WBM_ARGUMENTS           before the parameter of a kernel that hands a reference to it to functions
+//   WBM_FUNCTION            a function of the device with registers of its own, called and not inlined
+//   WBM_UNROLL              the loop after it is unrolled: arrays indexed by its counter stay in registers
 //   WBM_KERNEL(threads)     blocks of at most so many threads; one of them a multiprocessor is enough, so that no
 //                           register is spilled for the sake of a second one
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+
+namespace wbm::cuda {
+
+struct Extent {
+  unsigned x = 1, y = 1;
+};
+
+// A launch beyond the plain one: dynamic shared memory, blocks of a cluster (1: none), all blocks at once on the device.
+struct Shape {
+  Extent grid, block;
+  std::size_t shared = 0;
+  unsigned cluster = 1;
+  bool cooperative = false;
+};
+
+// What the current device offers one kernel.
+struct Limits {
+  int multiprocessors = 1;
+  std::size_t shared = 0;  // bytes of shared memory a block may have, static and dynamic
+  int cluster = 1;         // largest cluster of blocks; 1: none
+  bool cooperative = false;
+};
+
+}  // namespace wbm::cuda
 
 #ifdef WBM_CUDA_ON_CPU
 #include "fibers.h"
 #else
 
+#include <cooperative_groups.h>
 #include <cuda_runtime.h>
 
 #include <stdexcept>
 #include <string>
 
 #define WBM_DEVICE __device__ __forceinline__
+#define WBM_FUNCTION __device__ __noinline__
 #define WBM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+#define WBM_ARGUMENTS const __grid_constant__
+#define WBM_UNROLL _Pragma("unroll")
 #define WBM_SHARED(Type, name, count) __shared__ Type name[count]
 
 namespace wbm::cuda {
@@ -32,8 +69,9 @@ namespace wbm::cuda {
 inline constexpr int kWarp = 32;
 inline constexpr std::int64_t kMaxGridX = 2147483647, kMaxGridY = 65535;  // blocks stride over what lies beyond
 
-struct Extent {
-  unsigned x = 1, y = 1;
+// The host twin names a barrier by the place of its call; here it is nothing.
+struct Site {
+  static constexpr __host__ __device__ Site here() { return {}; }
 };
 
 WBM_DEVICE int thread_x() { return static_cast<int>(threadIdx.x); }
@@ -44,9 +82,13 @@ WBM_DEVICE std::int64_t block_y() { return blockIdx.y; }
 WBM_DEVICE std::int64_t grid_x() { return gridDim.x; }
 WBM_DEVICE std::int64_t grid_y() { return gridDim.y; }
 
-WBM_DEVICE void block_barrier() { __syncthreads(); }
+WBM_DEVICE void block_barrier(Site = {}) { __syncthreads(); }
 WBM_DEVICE bool block_any(bool value) { return __syncthreads_or(value) != 0; }
 WBM_DEVICE double shuffle_down(double value, int offset) { return __shfl_down_sync(0xffffffffu, value, offset); }
+WBM_DEVICE float shuffle_xor(float value, int bits) { return __shfl_xor_sync(0xffffffffu, value, bits); }
+WBM_DEVICE double shuffle_xor(double value, int bits) { return __shfl_xor_sync(0xffffffffu, value, bits); }
+WBM_DEVICE float shuffle(float value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
+WBM_DEVICE double shuffle(double value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 WBM_DEVICE void atomic_or(std::int32_t* address, std::int32_t bits) { atomicOr(address, bits); }
 WBM_DEVICE void atomic_max(std::uint64_t* address, std::uint64_t value) {
   atomicMax(reinterpret_cast<unsigned long long*>(address), static_cast<unsigned long long>(value));
@@ -55,15 +97,116 @@ WBM_DEVICE void atomic_max(std::uint64_t* address, std::uint64_t value) {
 WBM_DEVICE std::uint64_t bits_of(double value) { return static_cast<std::uint64_t>(__double_as_longlong(value)); }
 WBM_DEVICE double double_of(std::uint64_t bits) { return __longlong_as_double(static_cast<long long>(bits)); }
 
-// Enqueues one kernel. Reports this launch's own error, not one that an earlier call left behind.
-template <typename Arguments>
-void launch(void (*kernel)(Arguments), Extent grid, Extent block, Arguments arguments, void* stream) {
-  void* parameters[] = {&arguments};
-  const cudaError_t error = cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(grid.x, grid.y),
-                                             dim3(block.x, block.y), parameters, 0, static_cast<cudaStream_t>(stream));
+template <typename Type>
+using Shared = Type*;
+
+template <typename Type>
+WBM_DEVICE Shared<Type> dynamic_shared(std::size_t bytes) {
+  extern __shared__ __align__(16) unsigned char wbm_dynamic_shared[];
+  return reinterpret_cast<Type*>(wbm_dynamic_shared + bytes);
+}
+
+// Clusters exist from compute capability 9.0 on; code for older devices has blocks alone.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+WBM_DEVICE int cluster_rank() { return static_cast<int>(cooperative_groups::this_cluster().block_rank()); }
+WBM_DEVICE int cluster_size() { return static_cast<int>(cooperative_groups::this_cluster().num_blocks()); }
+WBM_DEVICE void cluster_barrier(Site = {}) { cooperative_groups::this_cluster().sync(); }
+template <typename Type>
+WBM_DEVICE Shared<Type> peer(Shared<Type> mine, int rank) {
+  return cooperative_groups::this_cluster().map_shared_rank(mine, rank);
+}
+#else
+WBM_DEVICE int cluster_rank() { return 0; }
+WBM_DEVICE int cluster_size() { return 1; }
+WBM_DEVICE void cluster_barrier(Site = {}) { __syncthreads(); }
+template <typename Type>
+WBM_DEVICE Shared<Type> peer(Shared<Type> mine, int) {
+  return mine;
+}
+#endif
+
+// One thread of each block arrives after its block has; the count only grows, `blocks` for every barrier, so that the
+// ticket says which one this is.
+WBM_DEVICE void group_barrier(std::uint64_t* counter, int blocks, Site = {}) {
+  __syncthreads();
+  if (threadIdx.x == 0 && threadIdx.y == 0) {
+    __threadfence();
+    auto* count = reinterpret_cast<unsigned long long*>(counter);
+    const unsigned long long ticket = atomicAdd(count, 1ull), whole = static_cast<unsigned long long>(blocks);
+    const unsigned long long awaited = (ticket / whole + 1) * whole;
+    while (*static_cast<volatile unsigned long long*>(count) < awaited) {
+    }
+    __threadfence();
+  }
+  __syncthreads();
+}
+
+namespace detail {
+
+inline void require(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   cudaGetLastError();  // it has been told; leave nothing for the caller's next check
-  throw std::runtime_error(std::string("wbm_ext: a CUDA launch was refused: ") + cudaGetErrorString(error));
+  throw std::runtime_error(std::string("wbm_ext: ") + what + ": " + cudaGetErrorString(error));
+}
+
+inline int attribute(cudaDeviceAttr name, int device) {
+  int value = 0;
+  require(cudaDeviceGetAttribute(&value, name, device), "the CUDA device does not tell what it can do");
+  return value;
+}
+
+}  // namespace detail
+
+// Asks the runtime, not the device: neither a synchronisation nor an allocation. Clusters of 8 are portable; code made for
+// older devices (also where a newer one compiles it at start) has none, so the kernel that would use them is asked too.
+template <typename Arguments>
+Limits device_limits(void (*cluster_kernel)(Arguments)) {
+  cudaFuncAttributes made{};
+  detail::require(cudaFuncGetAttributes(&made, reinterpret_cast<const void*>(cluster_kernel)),
+                  "a CUDA kernel has no code for this device");
+  int device = 0;
+  detail::require(cudaGetDevice(&device), "no current CUDA device");
+  Limits limits;
+  limits.multiprocessors = detail::attribute(cudaDevAttrMultiProcessorCount, device);
+  limits.shared = static_cast<std::size_t>(detail::attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  limits.cluster = made.ptxVersion >= 90 && detail::attribute(cudaDevAttrClusterLaunch, device) ? 8 : 1;
+  limits.cooperative = detail::attribute(cudaDevAttrCooperativeLaunch, device) != 0;
+  return limits;
+}
+
+// Enqueues one kernel. Reports this launch's own error, not one that an earlier call left behind.
+template <typename Arguments>
+void launch(void (*kernel)(Arguments), const Shape& shape, Arguments arguments, void* stream) {
+  void* parameters[] = {&arguments};
+  const void* function = reinterpret_cast<const void*>(kernel);
+  if (shape.shared > 0)
+    detail::require(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         static_cast<int>(shape.shared)),
+                    "a CUDA kernel was refused its shared memory");
+  cudaLaunchAttribute attributes[2];
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(shape.grid.x, shape.grid.y);
+  config.blockDim = dim3(shape.block.x, shape.block.y);
+  config.dynamicSmemBytes = shape.shared;
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = attributes;
+  if (shape.cluster > 1) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
+    attributes[config.numAttrs].val.clusterDim.x = shape.cluster;
+    attributes[config.numAttrs].val.clusterDim.y = attributes[config.numAttrs].val.clusterDim.z = 1;
+    ++config.numAttrs;
+  }
+  if (shape.cooperative) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeCooperative;
+    attributes[config.numAttrs].val.cooperative = 1;
+    ++config.numAttrs;
+  }
+  detail::require(cudaLaunchKernelExC(&config, function, parameters), "a CUDA launch was refused");
+}
+
+template <typename Arguments>
+void launch(void (*kernel)(Arguments), Extent grid, Extent block, Arguments arguments, void* stream) {
+  launch(kernel, Shape{grid, block}, arguments, stream);
 }
 
 }  // namespace wbm::cuda

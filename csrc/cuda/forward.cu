@@ -1,74 +1,69 @@
-// Log-domain Sinkhorn on the device: one stream-ordered sequence of launches. The host decides nothing on the way: all
-// max_iter iterations are enqueued, and blocks of a problem that is finished return at once.
+// Sinkhorn on the device: one stream-ordered sequence of launches: what opens the problems, the iterations, the report. The
+// host decides nothing on the way. The iterations are one launch (dispatch.h), or max_iter times the steps of the log domain,
+// where blocks of a problem that is finished return at once.
 #include <algorithm>
 #include <cstdint>
 
 #include "cuda/device.cuh"
+#include "cuda/dispatch.h"
 #include "cuda/kernels_iterate.cuh"
 #include "cuda/kernels_open.cuh"
 #include "cuda/kernels_report.cuh"
+#include "cuda/kernels_solve.cuh"
+#include "cuda/launches.cuh"
 #include "cuda/solver.h"
 #include "cuda/workspace.cuh"
 
 namespace wbm::cuda {
 namespace {
 
-Extent grid(std::int64_t x, std::int64_t y = 1) {
-  return {static_cast<unsigned>(std::clamp<std::int64_t>(x, 1, kMaxGridX)),
-          static_cast<unsigned>(std::clamp<std::int64_t>(y, 1, kMaxGridY))};
-}
-
-// A one-dimensional block for `count` values: whole warps, at most `limit` threads.
-Extent block(std::int64_t count, std::int64_t limit) {
-  const std::int64_t whole = std::min(count, limit) + kWarp - 1;
-  return {static_cast<unsigned>(std::max<std::int64_t>(whole / kWarp * kWarp, kWarp)), 1};
-}
-
-// The three shapes of a launch: a block per problem, a block per row, a tile per kTileColumns columns.
+// The log domain, a kernel a step.
 template <typename T>
-class Launcher {
- public:
-  Launcher(const Arguments<T>& args, void* stream) : args_(args), stream_(stream) {}
-
-  using Kernel = void (*)(Arguments<T>);
-
-  void problems(Kernel kernel) const {
-    const Problem& problem = args_.problem;
-    launch(kernel, grid(problem.batch), block(std::max(problem.n, problem.m), kMaxThreads), args_, stream_);
-  }
-  void rows(Kernel kernel) const {
-    launch(kernel, grid(args_.problem.n, args_.problem.batch), block(args_.problem.m, kRowThreads), args_, stream_);
-  }
-  void columns(Kernel kernel) const {
-    const std::int64_t tiles = (args_.problem.m + kTileColumns - 1) / kTileColumns;
-    launch(kernel, grid(tiles, args_.problem.batch), Extent{kTileColumns, kTileRows}, args_, stream_);
-  }
-
- private:
-  static constexpr std::int64_t kRowThreads = 128;
-
-  Arguments<T> args_;
-  void* stream_;
-};
-
-template <typename T>
-void enqueue(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {
-  Arguments<T> args{problem, options, solution, {}};
-  lay_out(problem, workspace, args.work);
-  const Launcher<T> launcher(args, stream);
+void enqueue_steps(const Launcher<Arguments<T>>& launcher, const Options& options, bool history) {
   const bool test = options.tol > 0.0;
-  const bool finishes = solution.history || (test && options.criterion == Criterion::scaling) ||
+  const bool finishes = history || (test && options.criterion == Criterion::scaling) ||
                         (test && options.method == Method::accelerated);
-
-  launcher.problems(open_masses<T>);
-  launcher.rows(scan_rows<T>);
-  launcher.columns(scan_columns<T>);
-  launcher.problems(start<T>);
   for (std::int64_t iteration = 0; iteration < options.max_iter; ++iteration) {
     launcher.rows(row_log_sums<T>);
     launcher.problems(test_and_update_rows<T>);
     launcher.columns(update_columns<T>);
     if (finishes) launcher.problems(finish_iteration<T>);
+  }
+}
+
+// All iterations of all problems in one kernel.
+template <typename T>
+void enqueue_solve(const SolveArguments<T>& args, void* stream) {
+  const Plan& plan = args.plan;
+  Shape shape{grid(static_cast<std::int64_t>(plan.groups) * plan.blocks), {static_cast<unsigned>(plan.threads), 1}};
+  shape.shared = plan.layout.bytes;
+  if (plan.regime == Regime::block) return launch(solve_by_block<T>, shape, args, stream);
+  if (plan.regime == Regime::cluster) {
+    shape.cluster = static_cast<unsigned>(plan.blocks);
+    return launch(solve_by_cluster<T>, shape, args, stream);
+  }
+  launch(clear_counters<T>, Extent{1, 1}, block(plan.groups, kMaxThreads), args, stream);
+  shape.cooperative = true;
+  launch(solve_by_grid<T>, shape, args, stream);
+}
+
+template <typename T>
+void enqueue(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {
+  Arguments<T> args{problem, options, solution, {}};
+  SolveArguments<T> solve{args, {}, choose(problem, options, solution.history != nullptr, device_limits(solve_by_cluster<T>))};
+  const std::size_t used = lay_out(problem, workspace, args.work);
+  lay_out(problem, solve.plan, static_cast<char*>(workspace) + used, solve.iterates);
+  solve.all = args;
+  const Launcher<Arguments<T>> launcher(problem, args, stream);
+
+  launcher.problems(open_masses<T>);
+  launcher.rows(scan_rows<T>);
+  launcher.columns(scan_columns<T>);
+  launcher.problems(start<T>);
+  if (solve.plan.regime == Regime::launches) {
+    enqueue_steps(launcher, options, solution.history != nullptr);
+  } else {
+    enqueue_solve(solve, stream);
   }
   launcher.rows(report_rows<T>);
   launcher.columns(report_columns<T>);
@@ -80,7 +75,10 @@ void enqueue(const Problem& problem, const Options& options, const Solution& sol
 
 std::size_t workspace_bytes(const Problem& problem) {
   Workspace work;
-  return lay_out(problem, nullptr, work);
+  Iterates iterates;
+  // Whatever the options: they choose between this plan and one that needs no iterates.
+  return lay_out(problem, nullptr, work) +
+         lay_out(problem, choose(problem, Options{}, false, device_limits(solve_by_cluster<float>)), nullptr, iterates);
 }
 
 void forward(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {

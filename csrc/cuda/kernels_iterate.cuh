@@ -1,4 +1,4 @@
-// One iteration, four kernels and two reads of D:
+// One iteration of the log domain, four kernels and two reads of D:
 //     row_log_sums               log sum_j exp((g_j - D_ij) / eps)
 //     test_and_update_rows       residual of the plan as it stands (free: its sums are known), then f
 //     update_columns             g, and the column sums of the plan

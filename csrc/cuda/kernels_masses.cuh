@@ -108,6 +108,7 @@ template <typename T>
 WBM_KERNEL(kMaxThreads) open_system(AdjointArguments<T> args) {
   for (std::int64_t p = block_x(); p < args.base.problem.batch; p += grid_x()) {
     const AdjointView<T> view(args, p);
+    if (thread_x() == 0 && p < args.team.groups) args.work.counters[p] = 0;
     if (view.refused()) continue;
     for (std::int64_t i = thread_x(); i < view.n; i += threads_x()) view.row.passed[i] = 0.0;
     for (std::int64_t j = thread_x(); j < view.m; j += threads_x()) view.column.passed[j] = 0.0;
@@ -117,8 +118,7 @@ WBM_KERNEL(kMaxThreads) open_system(AdjointArguments<T> args) {
     const double rows = right_side(view.rows, view.row, view.f, view.sharp);
     const double largest = block_max(fmax(rows, right_side(view.columns, view.column, view.g, view.sharp)));
     if (thread_x() != 0) continue;
-    args.work.systems[p] = {};
-    args.work.systems[p].idle = !(largest > 0.0);
+    args.work.idle[p] = !(largest > 0.0);
     args.adjoint.residual[p] = 0.0;
   }
 }

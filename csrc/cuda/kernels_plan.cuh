@@ -5,51 +5,39 @@
 
 namespace wbm::cuda {
 
-// A block per row, O(n m): P, r = P1 and (P.E)1 with E = log P. Entries that flushed to zero count as zero.
-template <typename T>
-WBM_KERNEL(kMaxThreads) fill_plan(AdjointArguments<T> args) {
+// O(n m): P, its sums over the lines of one side, and those of P . E with E = log P. Entries that flushed to zero count as
+// zero. The pass over the side that the linear system eliminates (kStores) keeps the plan, a line of it contiguous.
+template <typename T, typename Line, bool kStores>
+WBM_DEVICE void sum_plan(const AdjointArguments<T>& args) {
   for (std::int64_t p = block_y(); p < args.base.problem.batch; p += grid_y()) {
     const AdjointView<T> view(args, p);
     if (view.refused()) continue;
-    for (RowLine line(view.n, view.m); line.more(); line.next()) {
-      const std::int64_t i = line.index;
+    const LineView<Line, T> lines(view);
+    const std::int64_t length = lines.other.size;
+    for (Line line(view.n, view.m); line.more(); line.next()) {
       double sum = 0.0, entropy = 0.0;
-      for (std::int64_t j = line.first(); j < view.m; j += line.step()) {
-        const double e = view.log_plan(i, j), x = exp(e);
-        view.entries[i * view.m + j] = x;
+      for (std::int64_t k = line.first(); line.exists() && k < length; k += line.step()) {
+        const double e = view.log_plan(line.row(k), line.column(k)), x = exp(e);
+        if (kStores) view.entries[line.index * length + k] = x;
         sum += x;
         entropy += x > 0.0 ? x * e : 0.0;
       }
       sum = line_sum(line, sum);
       entropy = line_sum(line, entropy);
       if (!line.leads()) continue;
-      view.row.sums[i] = sum;
-      view.row.h[i] = entropy;
+      lines.arrays.sums[line.index] = sum;
+      lines.arrays.h[line.index] = entropy;
     }
   }
 }
 
-// A tile per kTileColumns columns, O(n m): c = P'1 and (P.E)'1.
-template <typename T>
-WBM_KERNEL(kTileThreads) sum_plan(AdjointArguments<T> args) {
-  for (std::int64_t p = block_y(); p < args.base.problem.batch; p += grid_y()) {
-    const AdjointView<T> view(args, p);
-    if (view.refused()) continue;
-    for (ColumnLine line(view.n, view.m); line.more(); line.next()) {
-      const std::int64_t j = line.index;
-      double sum = 0.0, entropy = 0.0;
-      for (std::int64_t i = line.first(); line.exists() && i < view.n; i += line.step()) {
-        const double x = view.entries[i * view.m + j];
-        sum += x;
-        entropy += x > 0.0 ? x * view.log_plan(i, j) : 0.0;
-      }
-      sum = line_sum(line, sum);
-      entropy = line_sum(line, entropy);
-      if (!line.leads()) continue;
-      view.column.sums[j] = sum;
-      view.column.h[j] = entropy;
-    }
-  }
+template <typename T, bool kStores>
+WBM_KERNEL(kMaxThreads) sum_plan_rows(AdjointArguments<T> args) {
+  sum_plan<T, RowLine, kStores>(args);
+}
+template <typename T, bool kStores>
+WBM_KERNEL(kTileThreads) sum_plan_columns(AdjointArguments<T> args) {
+  sum_plan<T, ColumnLine, kStores>(args);
 }
 
 // What an empty line with the log sum top / eps + log(total) and the upstream q passes on along one of its entries.
@@ -72,8 +60,8 @@ WBM_KERNEL(kMaxThreads) write_implicit_cost(AdjointArguments<T> args) {
           out[j] = static_cast<T>(kNan);
           continue;
         }
-        const double x = view.entries[i * view.m + j];
-        T d = static_cast<T>(x > 0.0 ? x * (view.log_plan(i, j) * view.sharp + view.column.x[j] + constant) : 0.0);
+        const double e = view.log_plan(i, j), x = exp(e);
+        T d = static_cast<T>(x > 0.0 ? x * (e * view.sharp + view.column.x[j] + constant) : 0.0);
         if (q != 0.0 && view.columns.active[j])
           d += static_cast<T>(passed_on(view.rows.side, q, view.matrix.exponent(i, j, view.g[j]), view.row.top[i],
                                         view.row.total[i], inverse_epsilon));

@@ -22,6 +22,14 @@ struct Matrix {
         mask(problem.mask ? problem.mask + p * problem.mask_stride_problem : nullptr),
         cost_stride(problem.cost_stride_row), mask_stride(problem.mask_stride_row) {}
 
+  // The rows from `first` on.
+  WBM_DEVICE Matrix from_row(std::int64_t first) const {
+    Matrix rest = *this;
+    rest.cost += first * cost_stride;
+    if (mask) rest.mask += first * mask_stride;
+    return rest;
+  }
+
   WBM_DEVICE double at(std::int64_t i, std::int64_t j) const { return static_cast<double>(cost[i * cost_stride + j]); }
   WBM_DEVICE bool allows(std::int64_t i, std::int64_t j) const { return !mask || mask[i * mask_stride + j]; }
 

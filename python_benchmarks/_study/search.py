@@ -106,6 +106,8 @@ def search(
     ------
     MissingExtraError
         Without optuna.
+    KeyboardInterrupt
+        Ctrl-C, with all finished cells kept.
     """
     optuna = require_extra("optuna", "study", "a search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -120,6 +122,8 @@ def search(
         cells = [cell for name in spaces for _, params in asked[name] for cell in _cells(spaces[name], params, seeds)]
         text = f"search {start + 1}-{min(start + WIDTH, trials)} of {trials}"
         outcome = run_cells(cells, evaluate, ledger, description=text, **options)
+        if outcome.interrupted:  # nothing may be reported with parameters of half a search
+            raise KeyboardInterrupt
         for name, pairs in asked.items():
             for trial, params in pairs:
                 values = _values(ledger, _cells(spaces[name], params, seeds))
@@ -163,7 +167,8 @@ def pilot(
     cells = [replace(_first(space), seed=seed) for seed in seeds for space in spaces.values()]
     for _ in range(2):  # the first cell of a process is a cold one
         untimed = Pace(ledger, cells).untimed([cell for cell in cells if cell not in ledger])
-        run_cells(untimed, evaluate, ledger, description="search timing", **options)
+        if run_cells(untimed, evaluate, ledger, description="search timing", **options).interrupted:
+            raise KeyboardInterrupt
     return Pace(ledger, cells)
 
 

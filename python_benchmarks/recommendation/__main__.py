@@ -34,22 +34,14 @@ from python_benchmarks._study import (
     search,
     trials_within,
 )
-from python_benchmarks._study.options import command as command_line
-from python_benchmarks._study.options import common as shared
-from python_benchmarks._study.options import context
-from python_benchmarks.recommendation import protocol, report
+from python_benchmarks._study.options import command, context
+from python_benchmarks.recommendation import protocol, report, when_command
 from python_benchmarks.recommendation.evaluate import LENGTH, evaluate
+from python_benchmarks.recommendation.options import common, generated
 from python_benchmarks.recommendation.protocol import FIGURES, SEARCH_SEED, Source
 from python_benchmarks.recommendation.results import Results
 from wbm_ext.datasets import load
 from wbm_ext.errors import DatasetError, MissingExtraError, UnknownNameError, check_name
-
-
-def common(line: argparse.ArgumentParser, *, seeds: int, out: str) -> None:
-    """Add the options that both commands of this folder have."""
-    shared(line, seeds=seeds, out=out)
-    line.add_argument("--users", type=int, default=200, help="of generated data")
-    line.add_argument("--items", type=int, default=300, help="of generated data")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,19 +65,6 @@ def parser() -> argparse.ArgumentParser:
     )
     common(line, seeds=10, out="results/recommendation")
     return line
-
-
-def generated(options: argparse.Namespace) -> dict[str, Any]:
-    """Size of generated data."""
-    return {"n_users": options.users, "n_items": options.items}
-
-
-def command(chosen: argparse.Namespace, *words: str) -> str:
-    """Return the command as it stands in reports."""
-    from python_benchmarks.recommendation import when
-
-    line = when.parser() if words else parser()
-    return command_line(line, chosen, "python_benchmarks.recommendation", *words)
 
 
 def sources(names: str | None, size: Mapping[str, Any]) -> tuple[list[Source], list[str]]:
@@ -118,13 +97,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments[:1] == ["when"]:
-            from python_benchmarks.recommendation import when
-
-            return when.main(arguments[1:])
+            return when_command.main(arguments[1:])
         return study(parser().parse_args(arguments))
     except (DatasetError, MissingExtraError, UnknownNameError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def study(options: argparse.Namespace) -> int:
@@ -173,7 +153,7 @@ def study(options: argparse.Namespace) -> int:
             ledger, names, found_sources, tables, figures, options.seeds, parameters, outcome,
             found=found, search_seeds=options.search_seeds, notes=notes,
         )  # fmt: skip
-        files = report.write(results, options.out, command(options))
+        files = report.write(results, options.out, command(parser(), options, "python_benchmarks.recommendation"))
     print("wrote", ", ".join(str(file) for file in files))
     return 1 if outcome.failed or outcome.interrupted else 0
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from python_benchmarks._study import Cell
 from python_benchmarks._study.cells import canonical
-from wbm_ext.datasets import RatingsDataset, load, overlap
-from wbm_ext.metrics import auc, ranking_report
+from wbm_ext.datasets import RatingsDataset, load
+from wbm_ext.metrics import auc
 from wbm_ext.recommender import Recommender, create
+from wbm_ext.recommender.judging import judge
 
 LENGTH = {"coat": 5, "yahoo-r3": 5, "kuairec": 50, "synthetic": 5}
 """Data sets of the study, and the length of the lists for NDCG and F1."""
@@ -56,21 +57,11 @@ def evaluate(cell: Cell) -> dict[str, Any]:
         "stopped": history.stopped,
     }
     if cell.purpose == "report":
-        record["metrics"] = _on_test(model, data, LENGTH[cell.data])
+        figures = judge(model, data.test, LENGTH[cell.data])
+        record["metrics"] = {name.partition("@")[0]: value for name, value in figures.items()}
         if data.truth is not None and data.propensities is not None:
             record["metrics"] |= _on_all(model, data.truth >= model.threshold, data.propensities)
     return record
-
-
-def _on_test(model: Recommender, data: RatingsDataset, k: int) -> dict[str, float]:
-    test = data.test
-    labels, scores = test.binarize(model.threshold), model.predict(test.users, test.items)
-    figures = ranking_report(test.users, labels, scores, k=k)
-    metrics = {name.partition("@")[0]: value for name, value in figures.items()}
-    seen = overlap(data.train, test)
-    if seen.any():
-        metrics["auc_unseen"] = auc(labels[~seen], scores[~seen])
-    return metrics
 
 
 def _on_all(model: Recommender, positive: np.ndarray, propensities: np.ndarray) -> dict[str, float]:

@@ -12,13 +12,11 @@ and items can learn, a hidden confounder (``hidden``), the batch size, and ε in
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from python_benchmarks._study import Cell, Ledger, collect, conduct
-from python_benchmarks.recommendation.evaluate import evaluate
+from python_benchmarks._study import Cell, Ledger, collect
 from python_benchmarks.recommendation.protocol import settle
 
 BASE_DATA: dict[str, Any] = {"affinity": 1.0, "selection": 0.0, "hidden": 0.0, "overlap": 0.0}
@@ -91,33 +89,3 @@ class Design:
     def samples(self, ledger: Ledger, system: str, axis: Axis, value: float) -> dict[int, float]:
         """Seed -> AUC over all pairs."""
         return next(iter(collect(ledger, self.cells(system, axis, value), METRIC).values()), {})
-
-
-def parser() -> argparse.ArgumentParser:
-    from python_benchmarks.recommendation.__main__ import common
-
-    line = argparse.ArgumentParser(
-        prog="python -m python_benchmarks.recommendation when",
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    common(line, seeds=5, out="results/when")
-    return line
-
-
-def main(argv: list[str]) -> int:
-    from python_benchmarks.recommendation import when_report
-    from python_benchmarks.recommendation.__main__ import command, context, generated
-
-    options = parser().parse_args(argv)
-    held = {} if options.epochs is None else {"epochs": options.epochs}
-    design = Design(size=generated(options), held=held, seeds=options.seeds)
-    with Ledger(options.out / "runs.jsonl", context()) as ledger:
-        outcome = conduct(
-            design.all_cells(), evaluate, ledger, jobs=options.jobs, engine_name=options.engine,
-            budget=options.budget, progress=not options.no_progress, dry=options.dry_run,
-        )  # fmt: skip
-        if options.dry_run:
-            return 0
-        files = when_report.write(design, ledger, outcome, options.out, command(options, "when"))
-    print("wrote", ", ".join(str(file) for file in files))
-    return 1 if outcome.failed or outcome.interrupted else 0

@@ -37,8 +37,8 @@ from python_benchmarks._study import (
 from python_benchmarks._study.options import command, common, context
 from python_benchmarks.treatment_effects import protocol, report
 from python_benchmarks.treatment_effects.data import ACIC, CONSTANT, GENERATED, IHDP, NAMES, Source
-from python_benchmarks.treatment_effects.evaluate import CRITERION, evaluate
-from python_benchmarks.treatment_effects.protocol import ABLATION, OURS, SCALED, SEARCH_SEED, Row
+from python_benchmarks.treatment_effects.evaluate import CRITERION, SLOW, evaluate
+from python_benchmarks.treatment_effects.protocol import ABLATION, OURS, SEARCH_SEED, VARIED, Row
 from python_benchmarks.treatment_effects.results import Results
 from wbm_ext.datasets import load
 from wbm_ext.errors import DatasetError, MissingExtraError, UnknownNameError, check_name
@@ -46,7 +46,7 @@ from wbm_ext.ite import systems
 from wbm_ext.ite.selection import CRITERIA
 
 FILES = (1, 4, 5, 6, 7, 8, 9, 10, *CONSTANT)
-EARLY = 5  # seeds of the main tables that come before the sweeps
+EARLY = 3  # seeds of the main tables that come before the sweeps
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,9 +60,9 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--systems", default=None, metavar="NAMES", help="default: all")
     line.add_argument("--criterion", default=CRITERION, choices=CRITERIA, help="that chooses the epochs of the tables")
     line.add_argument("--no-search", action="store_true", help="default parameters")
-    line.add_argument("--trials", type=int, default=6, help="of the search, a network and kind of data")
+    line.add_argument("--trials", type=int, default=4, help="of the search, a network and kind of data")
     line.add_argument("--search-seeds", type=int, default=2, help="of the search, from 1000 on")
-    line.add_argument("--sweep-seeds", type=int, default=3, help="of Tables 4, 7, 8 and their figures")
+    line.add_argument("--sweep-seeds", type=int, default=2, help="of Tables 4, 7, 8 and their figures")
     line.add_argument("--units", type=int, default=500, help="of generated data")
     common(line, seeds=10, out="results/treatment_effects")
     return line
@@ -82,23 +82,28 @@ def sources(names: str | None, units: int) -> tuple[list[Source], list[str]]:
     for name in wanted:
         if name == GENERATED:
             found.append(Source(GENERATED, {"n": units}))
-        elif name == IHDP and _there(notes, names is not None, IHDP, realisation=1):
-            found.append(Source(IHDP))
+        elif name == IHDP:
+            if _there(names is not None):
+                found.append(Source(IHDP))
+            else:
+                notes.append(f"Not under WBM_DATA: {IHDP}.")
         elif name == ACIC:
-            here = [file for file in FILES if _there(notes, names is not None and file == 1, ACIC, file=file)]
-            found += [Source(ACIC, {"file": file}) for file in here]
+            found += [Source(ACIC, {"file": file}) for file in FILES if _there(names is not None and file == 1, file)]
+            lacking = sorted({*FILES} - {source.params["file"] for source in found if source.data == ACIC})
+            if lacking:
+                notes.append(f"Not under WBM_DATA: {ACIC}, file(s) {', '.join(str(file) for file in lacking)}.")
     if not found:
         raise DatasetError("no data set of the study is under WBM_DATA; name its folder, or use --data " + GENERATED)
     return sorted(found, key=lambda source: source.constant), notes
 
 
-def _there(notes: list[str], strict: bool, name: str, **options: Any) -> bool:
+def _there(strict: bool, file: int | None = None) -> bool:
+    """Whether a file of ACIC, or without one IHDP, can be read."""
     try:
-        load(name, **options)
+        load(IHDP) if file is None else load(ACIC, file=file)
     except DatasetError:
         if strict:
             raise
-        notes.append(f"Not run: {name} {', '.join(str(value) for value in options.values())}, not under WBM_DATA.")
         return False
     return True
 
@@ -114,6 +119,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DatasetError, MissingExtraError, UnknownNameError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def study(options: argparse.Namespace) -> int:
@@ -185,6 +193,10 @@ def _cells(
     parameters: protocol.Parameters,
 ) -> list[Cell]:
     """All reported runs, the most important first."""
+
+    def early(cell: Cell) -> bool:
+        return cell.seed < EARLY or cell.data == IHDP
+
     wanted = {*tables, *(f"figure {figure}" for figure in figures)}
     ranked = [source for source in found if not source.constant]
     constant = [source for source in found if source.constant]
@@ -195,13 +207,13 @@ def _cells(
     if "2" in wanted and ours:
         rows += [*ABLATION, Row(OURS, OURS)]
     main_ = protocol.table_cells(rows, ranked, parameters, options.seeds)
-    cells = [cell for cell in main_ if cell.seed < EARLY or cell.data == IHDP]
+    slow = [cell for cell in main_ if cell.system == SLOW and cell.data == ACIC]
+    cells = [cell for cell in main_ if cell not in slow and early(cell)]
+    extra = [row for row in VARIED if "1" in wanted and row.system in names]
+    cells += [cell for cell in protocol.table_cells(extra, ranked, parameters, options.seeds) if early(cell)]
     if wanted & protocol.SWEPT and ours:
         cells += protocol.sweep_cells(swept, parameters, min(options.sweep_seeds, options.seeds))
     cells += main_
-    extra = [row for row in SCALED if "1" in wanted and row.system in names]
-    acic = [source for source in ranked if source.data == ACIC]
-    cells += protocol.table_cells(extra, acic, parameters, min(EARLY, options.seeds))
     if wanted & protocol.BATCHED and ours:
         cells += protocol.batch_cells(swept, parameters, min(options.sweep_seeds, options.seeds))
     cells += protocol.table_cells([row for row in rows if row not in ABLATION], constant, parameters, options.seeds)

@@ -17,7 +17,7 @@ from python_benchmarks.treatment_effects.protocol import (
     VARIANTS,
     Row,
 )
-from python_benchmarks.treatment_effects.ranks import Standing, complete, standings
+from python_benchmarks.treatment_effects.ranks import Standing, common, standings
 from python_benchmarks.treatment_effects.results import Results, pooled
 from python_benchmarks.treatment_effects.selection import NAMES
 from wbm_ext.ite.selection import CRITERIA
@@ -30,28 +30,33 @@ def ranking(report: Report, results: Results) -> dict[str, list[dict[str, Any]]]
     kept: dict[str, list[dict[str, Any]]] = {}
     lines = []
     for criterion in (results.criterion, *(name for name in CRITERIA if name != results.criterion)):
-        scores, without = complete(results.scores(results.rows, criterion))
+        scores, without = common(results.scores(results.rows, criterion))
         if OURS not in scores or len(scores) < 2:
             continue
         found = standings(scores, OURS)
         kept[criterion] = [asdict(one) for one in found]
         if criterion == results.criterion:
             fixed = {one.system: one for one in standings(scores, OURS, resample_data=False)}
-            _ranks(report, results, found, fixed, without)
+            _ranks(report, scores[OURS], found, fixed, without)
         lines.append(_verdict(found, criterion))
     report.bullets(lines)
     return kept
 
 
 def _ranks(
-    report: Report, results: Results, found: list[Standing], fixed: dict[str, Standing], without: list[str]
+    report: Report,
+    runs: dict[str, dict[int, float]],
+    found: list[Standing],
+    fixed: dict[str, Standing],
+    without: list[str],
 ) -> None:
-    places = ", ".join(source.label for source in results.goal)
+    places = ", ".join(runs)
+    counts = ", ".join(f"{data} {len(some)}" for data, some in runs.items())
     report.heading(f"Ranks over {places}")
     report.text(
-        "Out-of-sample PEHE / sd(τ), mean over the runs of a data set, then over data sets. Intervals and p of "
-        f"{OURS} minus the other system are from a bootstrap over data sets and, within each, over runs; with "
-        f"{len(results.goal)} data sets it is coarse. The last column draws runs alone: it speaks of these data sets "
+        f"Out-of-sample PEHE / sd(τ), mean over the runs that all have ({counts}), then over data sets. Intervals and "
+        f"p of {OURS} minus the other system are from a bootstrap over data sets and, within each, over runs; with "
+        f"{len(runs)} data set(s) it is coarse. The last column draws runs alone: it speaks of these data sets "
         "only. p are adjusted by Holm." + (f" Not ranked, for want of runs: {', '.join(without)}." if without else "")
     )
     lines = []

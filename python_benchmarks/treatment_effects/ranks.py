@@ -43,16 +43,25 @@ class Standing:
     p_holm: float | None = None
 
 
-def complete(scores: Scores) -> tuple[dict[str, Mapping[str, Mapping[int, float]]], list[str]]:
-    """Return the systems that have as many runs of each data set as any, and the names of the others."""
+def common(scores: Scores) -> tuple[dict[str, dict[str, dict[int, float]]], list[str]]:
+    """Return the systems that have most runs of each data set, with the runs that all of them have; name the others.
+
+    A system stays out that has less than half as many runs of some data set as another has.
+    """
     most: dict[str, int] = {}
     for by_data in scores.values():
         for data, runs in by_data.items():
             most[data] = max(most.get(data, 0), len(runs))
-    kept = {
-        system: by_data
+    most = {data: count for data, count in most.items() if count}
+    names = [
+        system
         for system, by_data in scores.items()
-        if all(len(by_data.get(data, {})) == count for data, count in most.items())
+        if all(2 * len(by_data.get(data, {})) >= count for data, count in most.items())
+    ]
+    shared = {data: set.intersection(*(set(scores[name][data]) for name in names)) for data in most} if names else {}
+    kept = {
+        name: {data: {run: scores[name][data][run] for run in sorted(runs)} for data, runs in shared.items() if runs}
+        for name in names
     }
     return kept, [system for system in scores if system not in kept]
 

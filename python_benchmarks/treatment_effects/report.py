@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from python_benchmarks import _harness as harness
-from python_benchmarks._study.writers import Report, left_out, write_csv, write_text
-from python_benchmarks.treatment_effects import figures, goals, selection, tables
+from python_benchmarks._study.writers import Report, write_csv, write_text
+from python_benchmarks.treatment_effects import figures, goals, left_out, selection, tables
 from python_benchmarks.treatment_effects.data import ACIC, IHDP
 from python_benchmarks.treatment_effects.evaluate import SLOW
 from python_benchmarks.treatment_effects.judging import RULES
@@ -42,7 +42,7 @@ def write(results: Results, out: Path, command: str) -> list[Path]:
     for number, metrics in (("7", ("pehe_out", "auuc_out")), ("8", ("ate_out", "att_out"))):
         if number in results.tables:
             tables.sweeps(report, results, number, metrics)
-    tables.scaled(report, results)
+    tables.varied(report, results)
     files = _figures(report, results, out)
     report.heading("What is left out")
     report.bullets(_left_out(results) or ["Nothing: every run that was asked for is in the figures."])
@@ -120,7 +120,7 @@ def _chosen(report: Report, results: Results) -> None:
 
 
 def _left_out(results: Results) -> list[str]:
-    lines = left_out(results.outcome)
+    lines = left_out.lines(results)
     if SLOW in results.names and any(source.data == ACIC for source in results.sources) and results.seeds > 1:
         lines.append(
             f"cut by design: {SLOW} has one seed an ACIC file and no figures within the sample there, because it "

@@ -49,7 +49,7 @@ class Gain:
 
     @property
     def place(self) -> str:
-        return "the base point" if self.value == self.axis.base else f"{self.axis.title} {self.value:g}"
+        return _place(self.axis, self.value)
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,14 @@ class Regret:
     axis: Axis
     value: float
     summary: Summary
+
+    @property
+    def place(self) -> str:
+        return _place(self.axis, self.value)
+
+
+def _place(axis: Axis, value: float) -> str:
+    return "the base point" if value == axis.base else f"{axis.title} {value:g}"
 
 
 def gains(design: Design, ledger: Ledger) -> list[Gain]:
@@ -150,23 +158,24 @@ def _where(points: Sequence[Gain]) -> str:
 
 
 def _criteria(lost: Sequence[Regret]) -> str:
-    means = _means(lost)
-    if not means:
-        return "Criteria: not run."
-    order = sorted(means, key=lambda name: means[name])
-    text = ", ".join(f"{NAMES[name]} {100 * means[name]:.0f} %" for name in order)
-    worst = max(lost, key=lambda one: one.summary.mean)
-    place = f"{100 * worst.summary.mean:.0f} % by {NAMES[worst.criterion]} at {worst.axis.title} {worst.value:g}"
-    return f"Choose the epoch by {NAMES[order[0]]}: PEHE above the best epoch's is {text}; at worst {place}."
-
-
-def _means(lost: Sequence[Regret]) -> dict[str, float]:
-    """Criterion -> mean over the points, the base point once."""
+    """Where each criterion loses least, and what each loses on the mean of the points."""
     once = {(one.criterion, _test("", "", one.axis, one.value)): one for one in lost}
-    groups: dict[str, list[float]] = {}
-    for one in once.values():
-        groups.setdefault(one.criterion, []).append(one.summary.mean)
-    return {name: sum(values) / len(values) for name, values in groups.items()}
+    points = dict.fromkeys(point for _, point in once)
+    best: dict[str, list[str]] = {}
+    for point in points:
+        some = [one for (_, other), one in once.items() if other == point]
+        least = min(some, key=lambda one: one.summary.mean)
+        best.setdefault(least.criterion, []).append(least.place)
+    if not best:
+        return "Criteria: not run."
+    order = sorted(best, key=lambda name: -len(best[name]))
+    where = "; ".join(f"by {NAMES[name]} at {', '.join(best[name])}" for name in order)
+    names = dict.fromkeys(criterion for criterion, _ in once)
+    means = {
+        name: sum(one.summary.mean for (other, _), one in once.items() if other == name) / len(points) for name in names
+    }
+    text = ", ".join(f"{NAMES[name]} {100 * mean:.0f} %" for name, mean in means.items())
+    return f"Least is lost when the epoch is chosen {where}; PEHE above the best epoch's, mean over the points: {text}."
 
 
 def panels(design: Design, found: Sequence[Gain], lost: Sequence[Regret]) -> list[Panel]:

@@ -27,6 +27,13 @@ def evaluate(cell: Cell) -> dict[str, Any]:
     return {"metrics": {"auc": level + 0.01 * cell.seed, "undefined": float("nan")}, "validation": 1.0}
 
 
+def interrupted(cell: Cell) -> dict[str, Any]:
+    """Ctrl-C at the third seed."""
+    if cell.seed == 2:
+        raise KeyboardInterrupt
+    return evaluate(cell)
+
+
 def leaking(cell: Cell) -> dict[str, Any]:
     """Gives metrics in a search, which is refused."""
     return {"metrics": {"auc": 1.0}, "validation": 0.0}

@@ -212,6 +212,12 @@ def test_the_defaults_are_left_for_a_gain_above_the_noise_only():
     assert choose([failed]) is None
 
 
+def test_a_search_that_is_interrupted_chooses_nothing_and_keeps_its_cells(study, cells, ledger):
+    with pytest.raises(KeyboardInterrupt):
+        study.search({"a": _space(study)}, cells.interrupted, ledger, trials=1, seeds=(0, 1, 2), progress=False)
+    assert ledger.count("search") == 2
+
+
 def test_a_search_that_looks_at_what_is_reported_gets_nothing(study, cells, ledger):
     found = study.search({"a": _space(study)}, cells.leaking, ledger, trials=2, seeds=(0,), progress=False)["a"]
     assert found.finished == 0

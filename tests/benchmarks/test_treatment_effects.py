@@ -221,11 +221,16 @@ def test_equal_systems_are_not_told_apart(study):
     assert one.p > 0.05
 
 
-def test_systems_without_all_runs_are_not_ranked(study):
+def test_systems_are_ranked_by_the_runs_that_all_have(study):
     scores = _scores(ours=1.0, other=2.0, third=1.5)
     del scores["third"]["b"][4]
-    kept, without = study.ranks.complete(scores)
+    kept, without = study.ranks.common(scores)
+    assert (list(kept), without) == (["ours", "other", "third"], [])
+    assert [len(kept["ours"][data]) for data in "abcde"] == [10, 9, 10, 10, 10]
+    scores["third"]["c"] = {0: 1.5}
+    kept, without = study.ranks.common(scores)
     assert (list(kept), without) == (["ours", "other"], ["third"])
+    assert all(len(kept["ours"][data]) == 10 for data in "abcde")
 
 
 # ---------------------------------------------------------------------- the command and its report
@@ -266,8 +271,8 @@ def test_a_budget_that_is_too_small_is_told_in_the_report(study, tmp_path):
     arguments = [*SMALL, "--systems", "ols,tarnet", "--table", "1", "--budget", "1e-6", "--out", str(tmp_path)]
     assert study.main.main(arguments) == 0
     text = (tmp_path / "report.md").read_text()
-    assert "cuts the search to 0 of 6." in text
-    assert "- cut (the budget): tarnet on synthetic-effects" in text
+    assert "cuts the search to 0 of 4." in text
+    assert "- cut (the budget): generated, runs 0 to 9: ols, tarnet" in text
 
 
 def test_wrong_names_and_missing_data_are_one_line(study, tmp_path, capsys, monkeypatch):
@@ -344,7 +349,13 @@ def test_advice_follows_the_numbers(study):
     assert gained[0].startswith("Use relaxed mass and outcomes in the cost at κ 0.1 (RMPR only) and at κ 0.1")
     lost = study.when_report.advice(_gains(study, balance_weight_3=-0.2), [])
     assert lost[1].startswith("Leave out balancing by transport at λ 3 (transport alone)")
-    axis = study.when.AXES[0]
-    summary = study.machinery.summarize([0.1, 0.3])
-    regrets = [study.when_report.Regret("auuc", axis, 1.0, summary)]
-    assert "by AUUC: PEHE above the best epoch's is AUUC 20 %" in study.when_report.advice([], regrets)[2]
+    overlap, outliers = study.when.AXES[:2]
+    regrets = [
+        study.when_report.Regret(criterion, axis, value, study.machinery.summarize([loss, loss]))
+        for axis, value, losses in ((overlap, 1.0, (0.2, 0.1)), (overlap, 0.5, (0.4, 0.3)), (outliers, 0.0, (0.4, 0.3)))
+        for criterion, loss in zip(("auuc", "factual"), losses, strict=True)
+    ]
+    regrets += [study.when_report.Regret("auuc", outliers, 0.3, study.machinery.summarize([0.3]))]
+    told = study.when_report.advice([], regrets)[2]
+    assert "by factual error at overlap 1, the base point; by AUUC at outliers 0.3; PEHE above" in told
+    assert "mean over the points: AUUC 30 %" in told

@@ -87,6 +87,10 @@ def test_a_system_without_a_file_estimates_in_one_go(wbm, units):
         (("fit", "units.csv", "-s", "escfr", *ROLES[:4], "--user", "u"), "--user does not go with system 'escfr'"),
         (("fit", "one.csv", "-s", "escfr", *ROLES[:4]), "must hold at least one covariate"),
         (("fit", "empty.csv", "-s", "escfr", *ROLES[:4]), "at least one row"),
+        (
+            ("fit", "wide.csv", "-s", "escfr", *ROLES[:4]),
+            "must not have more values in a line than names in its header",
+        ),
         (("fit", "units.txt", "-s", "escfr", *ROLES[:4]), "there is no file units.txt"),
         (("predict", "one.csv", "-m", "m.pt"), "column='x1' does not exist"),
         (("effect", "units.csv", "-m", "m.pt", "--treatment", "q"), "column='q' does not exist"),
@@ -96,6 +100,7 @@ def test_a_system_without_a_file_estimates_in_one_go(wbm, units):
 def test_errors_are_one_sentence_and_code_2(wbm, model, words, message):
     Path("one.csv").write_text("t,y\n0,1\n1,2\n")
     Path("empty.csv").write_text("x1,t,y\n")
+    Path("wide.csv").write_text("x1,t,y\n0,1,1,1\n1,0,1,2\n")
     done = wbm(*words, *(["--no-progress"] if words[0] in ("fit", "effect") else []))
     assert done.exit_code == 2
     assert done.stderr.startswith("error: ")

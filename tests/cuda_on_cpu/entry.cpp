@@ -4,8 +4,9 @@
 #include <exception>
 #include <string>
 
+#include "cuda/device.cuh"
+#include "cuda/dispatch.h"
 #include "cuda/solver.h"
-#include "fibers.h"
 
 // What a call needs, flat; fields are copied by name, so that the solver's own structs may change their order.
 struct Call {
@@ -75,6 +76,23 @@ wbm::Solution solution_of(const Call& call) {
 extern "C" {
 
 std::size_t wbm_call_bytes() { return sizeof(Call); }
+
+// The device that later calls find: multiprocessors, bytes of shared memory a block, blocks of a cluster, cooperative launches.
+void wbm_device(int multiprocessors, std::size_t shared, int cluster, int cooperative) {
+  cuda_on_cpu::configure_device({multiprocessors, shared, cluster, cooperative != 0});
+}
+
+// The plan of a call on that device: regime, blocks a problem, problems at once, threads a block, rows a block, stored.
+void wbm_plan(const Call* call, std::int64_t* plan) {
+  const wbm::cuda::Plan chosen =
+      wbm::cuda::choose(problem_of(*call), options_of(*call), call->history != nullptr, cuda_on_cpu::device());
+  plan[0] = static_cast<std::int64_t>(chosen.regime);
+  plan[1] = chosen.blocks;
+  plan[2] = chosen.groups;
+  plan[3] = chosen.threads;
+  plan[4] = chosen.band;
+  plan[5] = chosen.stored;
+}
 
 std::size_t wbm_workspace_bytes(const Call* call) { return wbm::cuda::workspace_bytes(problem_of(*call)); }
 

@@ -3,7 +3,7 @@
 #include <exception>
 #include <string>
 
-#include "fibers.h"
+#include "cuda/device.cuh"
 
 namespace {
 

@@ -180,3 +180,6 @@ def test_labels_that_cannot_be(tmp_path: Path) -> None:
     path.write_text("user,item,stars\na,b,5\n")
     with pytest.raises(UnknownNameError, match="column='rating' does not exist"):
         read_ratings(path, labels=True)
+    path.write_text("user,item,rating\na,b,5,9\na,c,4,9\n")
+    with pytest.raises(DatasetError, match="must not have more values in a line than names in its header"):
+        read_ratings(path, labels=True)

@@ -1,7 +1,7 @@
 """The CUDA gradients run on the host, thread by thread in random orders, against the compiled CPU solver's.
 
 The scheduler of fibers is that of ``test_cuda_on_cpu.py``. One block solves the linear system of a problem with sides up
-to 24 here (256 on a device), so that small problems take both roads.
+to 24 here (256 on a device); six multiprocessors are shared among larger ones.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from wbm_ext._native import core
 pytestmark = pytest.mark.native
 IMPLICIT, FROZEN, UNROLLED = 0, 1, 2
 MODES = {"implicit": IMPLICIT, "frozen": FROZEN, "unrolled": UNROLLED}
-BLOCK_SIDE = 24
-SMALL, LARGE = (13, 21), (31, 28)  # one block solves the system; a launch for each stage
+BLOCK_SIDE, CHIP = 24, 6
+SMALL, LARGE, WIDE = (13, 21), (31, 28), (22, 37)  # one block solves the system; a team of blocks, either side kept
 
 PROBLEM = ("batch", "n", "m", "float64", "reference")
 INPUTS = ("f", "g", "grad_sharp", "grad_regularized", "grad_f", "grad_g", "history", "iterations")
@@ -135,6 +135,10 @@ class Shim:
         for name in ("wbm_gradient", "wbm_gradient_barriers_passed"):
             getattr(self.library, name).restype = ctypes.c_char_p
         assert self.library.wbm_gradient_call_bytes() == ctypes.sizeof(GradientCall)
+        self.multiprocessors(CHIP)
+
+    def multiprocessors(self, count: int) -> None:
+        self.library.wbm_gradient_device(count)
 
     def differentiate(self, work: Backward, seed: int = 1, dropped: str = "") -> dict[str, np.ndarray]:
         out = outputs(work)
@@ -202,7 +206,7 @@ def problem(size: tuple[int, int], kind: str, **options: object) -> Case:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("reference", [ENTROPY, PRODUCT])
 @pytest.mark.parametrize("kind", KAPPAS)
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("size", [SMALL, LARGE, WIDE])
 def test_implicit(shim: Shim, size: tuple[int, int], kind: str, reference: int, dtype: type) -> None:
     case = with_holes(problem(size, kind, reference=reference, dtype=dtype))
     check(shim, solved(case, IMPLICIT))
@@ -319,16 +323,33 @@ def test_refused_problem_leaves_its_neighbours_alone(shim: Shim, mode: str) -> N
         assert np.isfinite(got[name][[0, 2]]).all()
 
 
+def test_teams_of_every_size(shim: Shim) -> None:
+    """Blocks without a line of their own too, and a device that cannot launch teams."""
+    work = solved(problem((26, 33), "balanced", batch=1, max_iter=9), IMPLICIT)
+    try:
+        for count in (1, 2, 3, 5):
+            shim.multiprocessors(count)
+            check(shim, work, seed=count)
+        shim.multiprocessors(5)
+        check(shim, solved(problem((3, 33), "balanced", batch=1, max_iter=9), IMPLICIT))
+        check(shim, solved(problem((40, 33), "unbalanced", batch=9, max_iter=9), IMPLICIT))  # more problems than blocks
+    finally:
+        shim.multiprocessors(CHIP)
+
+
 def test_system_that_needs_many_products(shim: Shim) -> None:
     """Small epsilon: the conjugate gradients of problems of one batch end at different counts."""
     case = problem((17, 20), "balanced", batch=3, max_iter=4000, method=SINKHORN)
+    check(shim, solved(replace(case, epsilon=np.array([0.5, 0.1, 0.02])), IMPLICIT), faithful=1e-11)
+    case = problem((27, 30), "balanced", batch=3, max_iter=4000, method=SINKHORN)
     check(shim, solved(replace(case, epsilon=np.array([0.5, 0.1, 0.02])), IMPLICIT), faithful=1e-11)
 
 
 DEMANDING = {
     "in_a_block": (22, 24, "unbalanced", IMPLICIT),
     "in_a_block_singular": (22, 24, "balanced", IMPLICIT),
-    "by_launches": (36, 40, "unbalanced", IMPLICIT),
+    "by_a_team": (40, 36, "unbalanced", IMPLICIT),
+    "by_a_team_singular": (28, 29, "balanced", IMPLICIT),
     "unrolled": (36, 40, "unbalanced", UNROLLED),
 }
 

@@ -1,5 +1,7 @@
 """The CUDA kernels run on the host, thread by thread in random orders, against the compiled CPU solver.
 
+Here every step of an iteration is a launch of its own; ``test_cuda_regimes.py`` has whole solves in one launch.
+
 ``tests/cuda_on_cpu`` holds a scheduler of fibers that stands in for the device: no GPU and no nvcc is needed,
 only a C++ compiler (``CXX``, else g++). What this cannot see is the device's arithmetic and memory system.
 """
@@ -170,6 +172,17 @@ class Shim:
         for name, value in (*out.items(), ("workspace", workspace)):
             value.check(name)
         return {name: value.array for name, value in out.items()}
+
+    def device(self, multiprocessors: int, shared: int, cluster: int, cooperative: bool) -> None:
+        """The device from now on; without shared memory every step of an iteration is a launch."""
+        self.library.wbm_device(multiprocessors, ctypes.c_size_t(shared), cluster, int(cooperative))
+
+    def plan(self, case: Case) -> tuple[int, ...]:
+        """Regime, blocks a problem, problems at once, threads a block, rows a block, whether the matrix is stored."""
+        call = Call(**fields(case), method=case.method, criterion=case.criterion, tol=case.tol, max_iter=case.max_iter)
+        plan = (ctypes.c_int64 * 6)()
+        self.library.wbm_plan(ctypes.byref(call), plan)
+        return tuple(plan)
 
     def barriers(self) -> list[str]:
         return self.library.wbm_barriers_passed().decode().split()

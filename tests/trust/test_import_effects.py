@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 
-BUDGET = 2.0
-"""Seconds beyond torch's own import, far above what it takes, so that a busy machine passes; the goal is 0.3."""
+BUDGET, RUNS = 0.3, 8
+"""Seconds beyond torch's own import; of how many runs the best counts, for a busy machine slows some of them."""
 
 STATE = """
 import json, os, random, signal, sys, threading, time, warnings
-start = time.perf_counter()
 import numpy, torch
-torch_seconds = time.perf_counter() - start
 torch.get_num_threads()  # starts nothing, but is lazy
 
 def state():
@@ -58,7 +57,7 @@ seconds = time.perf_counter() - start
 after = state()
 print(json.dumps({
     "changed": {name: [before[name], after[name]] for name in before if before[name] != after[name]},
-    "seconds": seconds, "torch_seconds": torch_seconds,
+    "seconds": seconds,
     "stdout": "clean",
 }))
 """
@@ -75,8 +74,12 @@ def test_import_changes_no_state_of_the_process():
 
 
 def test_import_takes_little_beside_torch():
-    runs = [imported() for _ in range(2)]
-    assert min(run["seconds"] - 0.5 * run["torch_seconds"] for run in runs) < BUDGET
+    best = math.inf
+    for _ in range(RUNS):
+        best = min(best, imported()["seconds"])
+        if best < BUDGET:
+            break
+    assert best < BUDGET
 
 
 def test_import_reads_no_network_and_starts_no_process():

@@ -61,19 +61,17 @@ def evaluate(
 
 def _of_ratings(estimator: Any, table: Path, roles: dict[str, str], k: int) -> dict[str, float]:
     from wbm_ext.datasets import overlap, read_ratings
-    from wbm_ext.metrics import auc, brier_score, ranking_report
+    from wbm_ext.metrics import brier_score
+    from wbm_ext.recommender.judging import judge
 
     fitted = estimator.observed_
     known = {"n_users": estimator.n_users_, "n_items": estimator.n_items_}
     data = read_ratings(table, **roles, **(known if fitted.user_labels is None else {"labels": fitted}))
-    labels, scores = data.binarize(estimator.threshold), estimator.predict(data.users, data.items)
-    metrics: dict[str, float] = {"pairs": len(data), **ranking_report(data.users, labels, scores, k=k)}
-    metrics["brier"] = float(brier_score(scores, labels))
+    metrics: dict[str, float] = {"pairs": len(data), **judge(estimator, data, k)}
+    metrics["brier"] = float(brier_score(estimator.predict(data.users, data.items), data.binarize(estimator.threshold)))
     seen = overlap(fitted, data)
     if seen.any():
         metrics["pairs_of_the_fit"] = int(seen.sum())
-        if len(set(labels[~seen].tolist())) == 2:
-            metrics["auc_unseen"] = float(auc(labels[~seen], scores[~seen]))
     return metrics
 
 

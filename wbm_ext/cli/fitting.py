@@ -70,6 +70,8 @@ def fit(
         )
     if not out.parent.is_dir() or out.is_dir():
         raise OSError(f"--out must be a file in a folder that exists; got {out}")
+    from wbm_ext.training import distributed
+
     files = {"checkpoint": checkpoint, "resume": resume, "log": log}
     start = time.perf_counter()
     if room == "recommender":
@@ -80,6 +82,8 @@ def fit(
         x, y, treated = training_units(table, given)
         model.fit(x, y, treatment=treated, **files)
         about = f"{len(x)} units, {int(model.n_features_in_)} covariates; mean effect on them {model.ate(x)}"
+    if not distributed.is_first():  # under torchrun all processes hold the same model
+        return
     model.save(out)
     write_run(ctx, out.with_suffix(".toml"))
     history = model.history_

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,20 +23,26 @@ def read_frame(path: Path) -> Any:
         pandas, or for Parquet pyarrow, is not installed.
     """
     kind = _kind(path)
-    pandas = require_extra("pandas", "data", f"reading {path.name}")
-    if not path.is_file():
-        raise MissingFileError(f"there is no file {path}")
-    try:
-        if kind in PARQUET:
-            require_extra("pyarrow", "data", f"reading {path.name}")
-            frame = pandas.read_parquet(path)
-        else:
-            frame = pandas.read_csv(path, sep=SEPARATORS[kind])
-    except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        raise DatasetError(f"{path} cannot be read as a {kind} table: {error}") from error
+    if kind in PARQUET:
+        frame = _read_parquet(path)
+    else:
+        from wbm_ext.datasets.text import read_text
+
+        frame = read_text(path, SEPARATORS[kind])
     if frame.empty:
         raise DatasetError(f"{path} must hold a header and at least one row; got {len(frame)} rows")
     return frame
+
+
+def _read_parquet(path: Path) -> Any:
+    pandas = require_extra("pandas", "data", f"reading {path.name}")
+    require_extra("pyarrow", "data", f"reading {path.name}")
+    if not path.is_file():
+        raise MissingFileError(f"there is no file {path}")
+    try:
+        return pandas.read_parquet(path)
+    except (ValueError, OSError) as error:  # pyarrow's own errors are ValueErrors
+        raise DatasetError(f"{path} cannot be read as a Parquet table: {error}") from error
 
 
 def write_frame(frame: Any, path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wbm_ext.errors import DatasetError, MissingFileError, check_name, require_extra
+from wbm_ext.datasets.text import read_text
+from wbm_ext.errors import DatasetError, check_name, require_extra
 
 
 def as_labels(argument: str, values: Any) -> NDArray[np.str_]:
@@ -70,11 +70,10 @@ def has_labels(path: str | os.PathLike[str], user: str, item: str) -> bool:
             parquet = require_extra("pyarrow.parquet", "data", f"reading {path.name}")
             schema = parquet.read_schema(path)
             return any(name in schema.names and _is_text(schema.field(name).type) for name in (user, item))
-        pandas = require_extra("pandas", "data", f"reading {path.name}")
         if kind not in SEPARATORS:
             return False
-        row = pandas.read_csv(path, sep=SEPARATORS[kind], nrows=1, dtype=str, na_filter=False)
-    except (ValueError, OSError, EOFError, zlib.error):
+        row = read_text(path, SEPARATORS[kind], nrows=1, dtype=str, na_filter=False)
+    except (ValueError, OSError):
         return False
     return any(name in row and len(row) and not _is_number(row[name][0]) for name in (user, item))
 
@@ -91,7 +90,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def read_text(path: Path, names: dict[str, str], separator: str) -> dict[str, Any]:
+def read_named(path: Path, names: dict[str, str], separator: str) -> dict[str, Any]:
     """Return the named columns of a text file: user and item as strings, the others as numbers.
 
     Raises
@@ -99,13 +98,9 @@ def read_text(path: Path, names: dict[str, str], separator: str) -> dict[str, An
     MissingFileError, DatasetError, UnknownNameError
         There is no such file; it cannot be read; a column that it does not have; a number that is none.
     """
-    pandas = require_extra("pandas", "data", f"reading {path.name}")
-    if not path.is_file():
-        raise MissingFileError(f"{path} does not exist")
-    try:
-        frame = pandas.read_csv(path, sep=separator, dtype=str, na_filter=False)
-    except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' own errors are ValueErrors
-        raise DatasetError(f"{path} cannot be read; got {error}") from error
+    import pandas
+
+    frame = read_text(path, separator, dtype=str, na_filter=False)
     columns = {}
     for role, column in names.items():
         values = frame[check_name(f"{path}: column", column, map(str, frame.columns))]

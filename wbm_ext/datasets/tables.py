@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wbm_ext.datasets._arrays import as_ids, as_vector, check_same_length, reject
 from wbm_ext.datasets.bundle import RatingsDataset
 from wbm_ext.datasets.duplicates import RULES, merge
-from wbm_ext.datasets.labels import as_labels, number, read_text
+from wbm_ext.datasets.labels import as_labels, number, read_named
 from wbm_ext.datasets.ratings import Ratings
 from wbm_ext.errors import DatasetError, MissingFileError, check_name, require_extra
 
@@ -150,7 +150,7 @@ def _from_file(path: Path, names: dict[str, str], labels: bool) -> dict[str, Any
     if kind not in SEPARATORS:
         raise DatasetError(f"{path} must end in {', '.join([*SEPARATORS, *PARQUET])} (text also as .gz); got {kind!r}")
     if labels:
-        return read_text(path, names, SEPARATORS[kind])
+        return read_named(path, names, SEPARATORS[kind])
     from wbm_ext.datasets.streams import read_columns
 
     types = {"user": np.int64, "item": np.int64, "rating": np.float64, "observed": np.int64}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from wbm_ext.errors import check_name
 from wbm_ext.ite.balancing import BNN, CFRMMD
 from wbm_ext.ite.base import EffectEstimator
 from wbm_ext.ite.disentangled import DRCFR, MIMDRCFR
@@ -14,6 +12,7 @@ from wbm_ext.ite.learners import SLearner, TARNet, TLearner
 from wbm_ext.ite.matching import KNN, PSM
 from wbm_ext.ite.regressions import OLS, RandomForest
 from wbm_ext.ite.transport import ESCFR, CFRWass
+from wbm_ext.parameters import make
 
 _CLASSES = (
     *(OLS, RandomForest, SLearner, TLearner, TARNet, CausalForest, OrthogonalForest, KNN, PSM),
@@ -42,8 +41,4 @@ def create(name: str, **params: Any) -> EffectEstimator:
     UnknownNameError
         If the system, or one of the parameters, does not exist; the message holds the nearest valid name.
     """
-    system = _SYSTEMS[check_name("name", name, _SYSTEMS)]
-    valid = list(inspect.signature(system).parameters)
-    for param in params:
-        check_name(f"parameter of {name}", param, valid)
-    return system(**params)
+    return make(_SYSTEMS, name, params)

@@ -13,9 +13,9 @@ import torch
 from wbm_ext import _version
 from wbm_ext.datasets import RatingsDataset, overlap
 from wbm_ext.errors import check_name
-from wbm_ext.metrics import auc, ranking_report
 from wbm_ext.recommender.balance import balance_report
 from wbm_ext.recommender.base import Recommender
+from wbm_ext.recommender.judging import judge
 from wbm_ext.recommender.parameters import check_integer
 from wbm_ext.recommender.registry import create, systems
 
@@ -108,16 +108,10 @@ def _run(model: Recommender, dataset: RatingsDataset, seed: int, k: int) -> dict
     start = time.perf_counter()
     model.fit(dataset.train)
     seconds = time.perf_counter() - start
-    test = dataset.test
-    labels, scores = test.binarize(model.threshold), model.predict(test.users, test.items)
-    metrics = ranking_report(test.users, labels, scores, k=k)
-    seen = overlap(dataset.train, test)
-    if seen.any():
-        metrics["auc_unseen"] = auc(labels[~seen], scores[~seen])
     return {
         "seed": seed,
         "seconds": seconds,
-        "metrics": metrics,
+        "metrics": judge(model, dataset.test, k),
         "balance": _balance(model, dataset),
         "best_epoch": model.history_.best_epoch,
         "stopped": model.history_.stopped,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, NamedTuple
 
 from wbm_ext.errors import check_name
+from wbm_ext.parameters import make
 from wbm_ext.recommender.base import Recommender
 from wbm_ext.recommender.systems.asymmetric import ASIPS
 from wbm_ext.recommender.systems.cvib import CVIB
@@ -76,8 +76,4 @@ def create(name: str, **params: Any) -> Recommender:
     UnknownNameError
         If the system, or one of the parameters, does not exist; the message holds the nearest valid name.
     """
-    system = _SYSTEMS[check_name("name", name, _SYSTEMS)]
-    valid = list(inspect.signature(system).parameters)
-    for param in params:
-        check_name(f"parameter of {name}", param, valid)
-    return system(**params)
+    return make(_SYSTEMS, name, params)

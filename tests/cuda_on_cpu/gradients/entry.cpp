@@ -69,6 +69,11 @@ extern "C" {
 
 std::size_t wbm_gradient_call_bytes() { return sizeof(GradientCall); }
 
+// The device that later calls find; cooperative launches where it has more than one multiprocessor.
+void wbm_gradient_device(int multiprocessors) {
+  cuda_on_cpu::configure_device({multiprocessors, 1 << 16, 1, multiprocessors > 1});
+}
+
 std::size_t wbm_gradient_workspace_bytes(const GradientCall* call) {
   return wbm::cuda::backward_workspace_bytes(problem_of(*call), static_cast<wbm::Gradient>(call->mode));
 }

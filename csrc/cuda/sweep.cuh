@@ -1,0 +1,235 @@
+// One iteration's read of the kernel matrix: rows are dotted with the column weights, each dot gives the row's new scale, and
+// scale x row is added to the column sums while the row is still in registers.
+//
+// A team of kWidth threads (one warp, or the block where a row is too long for that) takes R rows at a time; thread k of the
+// team holds columns k, k + kWidth, ... of each, kHold numbers in all. Sums have fixed trees.
+#pragma once
+
+#include "cuda/iterates.cuh"
+#include "cuda/line_update.cuh"
+#include "cuda/reduce.cuh"
+
+namespace wbm::cuda {
+
+// Entries that a thread holds, beside as many column sums; more would spill.
+template <typename S, bool streamed>
+inline constexpr int kHold = sizeof(S) == 8 ? 8 : streamed ? 12 : 16;
+
+WBM_DEVICE float exponential(float x) { return expf(x); }
+WBM_DEVICE double exponential(double x) { return exp(x); }
+
+// What a sweep reads and writes: `rows` rows, which are those of one block; all that belongs to rows begins at the first.
+// `partial` gets the column sums (m).
+template <typename T, typename Window>
+struct SweepArguments {
+  Matrix<T> matrix;
+  int rows, m;
+  const double* column_base;
+  const State* state;
+  const double *mass, *log_mass;
+  const std::uint8_t* active;
+  const RowIterate* present;
+  RowIterate* next;
+  double shift;
+  Layout layout;
+  Window partial;
+};
+
+// K in shared memory; the weights are v.
+template <typename T, typename Window>
+struct StoredEntries {
+  static constexpr bool streamed = false;
+  Shared<T> kernel, weights;
+  int m;
+
+  WBM_DEVICE explicit StoredEntries(const SweepArguments<T, Window>& args)
+      : kernel(dynamic_shared<T>(args.layout.kernel)), weights(dynamic_shared<T>(args.layout.weights)), m(args.m) {}
+
+  using Row = int;
+  using Column = T;  // its weight
+  WBM_DEVICE Row row(int i) const { return i * m; }
+  WBM_DEVICE Column column(int j) const { return weights[j]; }
+  WBM_DEVICE T at(Row row, int, int j, Column) const { return kernel[row + j]; }
+  WBM_DEVICE T weighted(T entry, Column weight) const { return entry * weight; }
+};
+
+// K_ij b_j = exp(base_i + base_j - D_ij / eps) from D itself; the weights are 1. The exponent is float64.
+template <typename T, typename S, typename Window>
+struct StreamedEntries {
+  static constexpr bool streamed = true;
+  Matrix<T> matrix;
+  const RowIterate* rows;
+  const double* column_base;
+  double inverse_epsilon;
+
+  WBM_DEVICE explicit StreamedEntries(const SweepArguments<T, Window>& args)
+      : matrix(args.matrix), rows(args.present), column_base(args.column_base),
+        inverse_epsilon(args.state->inverse_epsilon) {}
+
+  using Row = double;
+  using Column = double;  // its base
+  WBM_DEVICE Row row(int i) const { return rows[i].base; }
+  WBM_DEVICE Column column(int j) const { return column_base[j]; }
+  WBM_DEVICE S at(Row row, int i, int j, Column base) const {
+    const double exponent = matrix.allows(i, j) ? row + base - matrix.at(i, j) * inverse_epsilon : -kInf;
+    return exponential(static_cast<S>(exponent));
+  }
+  WBM_DEVICE S weighted(S entry, Column) const { return entry; }
+};
+
+// The f update of one row; its owner writes it into the other copy.
+template <typename S, typename Entries, typename T, typename Window>
+WBM_DEVICE S update_row(const SweepArguments<T, Window>& args, int i, S sum, bool owner) {
+  if (!args.active[i]) {
+    if (owner) args.next[i] = {-kInf, 0.0, 0.0, 0.0};
+    return 0;
+  }
+  const double base = args.present[i].base, mass = args.mass[i], log_mass = args.log_mass[i];
+  const double s = static_cast<double>(sum);
+  const LineUpdate next = update_line(args.state->rows, mass, log_mass, base + args.shift, s, args.state->inverse_epsilon);
+  if (owner)
+    args.next[i] = Entries::streamed ? RowIterate{base + log(next.scale) - log_mass, mass, next.target, s}
+                                     : RowIterate{base, next.scale, next.target, s};
+  return static_cast<S>(next.scale);
+}
+
+// Every lane's R sums over its warp; lane k returns that of row k % R.
+template <int R, typename S>
+WBM_DEVICE S warp_sums(S (&values)[R]) {
+  S mine = 0;
+  const int row = thread_x() % kWarp % R;
+  WBM_UNROLL
+  for (int r = 0; r < R; ++r) {
+    WBM_UNROLL
+    for (int bits = kWarp / 2; bits > 0; bits /= 2) values[r] += shuffle_xor(values[r], bits);
+    if (r == row) mine = values[r];
+  }
+  return mine;
+}
+
+// The same over the whole block, warp after warp. `buffer` holds two turns, so that one barrier is enough.
+template <int R, typename S>
+WBM_DEVICE S block_sums(S (&values)[R], Shared<S> buffer, int turn) {
+  const int lane = thread_x() % kWarp, warps = threads_x() / kWarp;
+  const S mine = warp_sums(values);
+  const int first = turn % 2 * warps * R;
+  if (lane < R) buffer[first + thread_x() / kWarp * R + lane] = mine;
+  block_barrier();
+  S total = 0;
+  for (int warp = 0; warp < warps; ++warp) total += buffer[first + warp * R + lane % R];
+  return total;
+}
+
+// The column sums of a block whose warps each hold one of their own: `sums` are those of columns lane, lane + 32, ...
+template <int H, typename S, typename Window>
+WBM_DEVICE void add_warps(const S (&sums)[H], int m, Shared<S> buffer, Window partial) {
+  constexpr int kTurn = H < kBufferColumns / kWarp ? H : kBufferColumns / kWarp, kWidth = kTurn * kWarp;
+  const int warp = thread_x() / kWarp, lane = thread_x() % kWarp, warps = threads_x() / kWarp;
+  WBM_UNROLL
+  for (int h = 0; h < H; h += kTurn) {
+    if (h * kWarp >= m) break;
+    block_barrier();  // what was read before is done with
+    WBM_UNROLL
+    for (int k = 0; k < kTurn; ++k)
+      if (h + k < H) buffer[warp * kWidth + k * kWarp + lane] = sums[h + k];
+    block_barrier();
+    for (int k = thread_x(); k < kWidth && h * kWarp + k < m; k += threads_x()) {
+      S total = 0;
+      for (int w = 0; w < warps; ++w) total += buffer[w * kWidth + k];
+      partial[h * kWarp + k] = static_cast<double>(total);
+    }
+  }
+}
+
+template <int kWidth, int R, typename S, typename Entries, typename T, typename Window>
+WBM_FUNCTION void sweep_held(SweepArguments<T, Window> args) {
+  constexpr int H = kHold<S, Entries::streamed> / R;
+  constexpr bool kWholeBlock = kWidth != kWarp;
+  const Entries entries(args);
+  const Shared<S> buffer = dynamic_shared<S>(args.layout.buffer);
+  const int place = thread_x() % kWidth, lane = thread_x() % kWarp;
+  const int team = thread_x() / kWidth, step = threads_x() / kWidth * R, m = args.m;
+  S sums[H] = {};
+  int turn = 0;
+  for (int tile = 0; tile < args.rows; tile += step, ++turn) {
+    const int first = tile + team * R, here = args.rows - first < R ? args.rows - first : R;  // rows of this team; may be < 1
+    S held[R][H], dots[R];
+    typename Entries::Row row[R];
+    WBM_UNROLL
+    for (int r = 0; r < R; ++r) {
+      dots[r] = 0;
+      row[r] = r < here ? entries.row(first + r) : typename Entries::Row(0);
+    }
+    WBM_UNROLL
+    for (int h = 0; h < H; ++h) {
+      const int j = place + h * kWidth;
+      const auto column = j < m ? entries.column(j) : typename Entries::Column(0);
+      WBM_UNROLL
+      for (int r = 0; r < R; ++r) {
+        held[r][h] = j < m && r < here ? entries.at(row[r], first + r, j, column) : S(0);
+        dots[r] += entries.weighted(held[r][h], column);
+      }
+    }
+    S s;
+    if constexpr (kWholeBlock) {
+      s = block_sums(dots, buffer, turn);
+    } else {
+      s = warp_sums(dots);
+    }
+    const int mine = lane % R;
+    const S scale = mine < here ? update_row<S, Entries>(args, first + mine, s, place < R) : S(0);
+    WBM_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const S factor = shuffle(scale, r);
+      WBM_UNROLL
+      for (int h = 0; h < H; ++h) sums[h] += held[r][h] * factor;
+    }
+  }
+  if constexpr (!kWholeBlock) {
+    add_warps(sums, m, buffer, args.partial);
+  } else {
+    WBM_UNROLL
+    for (int h = 0; h < H; ++h)
+      if (place + h * kWidth < m) args.partial[place + h * kWidth] = static_cast<double>(sums[h]);
+  }
+}
+
+// Rows longer than what a block's registers hold: each is read twice, the second time from a cache.
+template <typename S, typename Entries, typename T, typename Window>
+WBM_FUNCTION void sweep_long(SweepArguments<T, Window> args) {
+  const Entries entries(args);
+  const Shared<S> buffer = dynamic_shared<S>(args.layout.buffer);
+  for (int j = thread_x(); j < args.m; j += threads_x()) args.partial[j] = 0.0;
+  int turn = 0;
+  for (int i = 0; i < args.rows; ++i, ++turn) {
+    const auto row = entries.row(i);
+    S dot[1] = {0};
+    for (int j = thread_x(); j < args.m; j += threads_x()) {
+      const auto column = entries.column(j);
+      dot[0] += entries.weighted(entries.at(row, i, j, column), column);
+    }
+    const S s = block_sums(dot, buffer, turn);
+    const S scale = update_row<S, Entries>(args, i, s, thread_x() == 0);
+    for (int j = thread_x(); j < args.m; j += threads_x())
+      args.partial[j] += static_cast<double>(entries.at(row, i, j, entries.column(j)) * scale);
+  }
+}
+
+template <int kWidth, typename S, typename Entries, typename T, typename Window>
+WBM_DEVICE void sweep_by(const SweepArguments<T, Window>& args) {
+  constexpr int kMost = kHold<S, Entries::streamed>;
+  const int held = (args.m + kWidth - 1) / kWidth;
+  if (held <= kMost / 4) return sweep_held<kWidth, 4, S, Entries>(args);
+  if (held <= kMost / 2) return sweep_held<kWidth, 2, S, Entries>(args);
+  if (held <= kMost) return sweep_held<kWidth, 1, S, Entries>(args);
+  return sweep_long<S, Entries>(args);
+}
+
+// The next row iterates, and the column sums of their scales in `partial`: both to be read after a barrier.
+template <typename S, typename Entries, typename T, typename Window>
+WBM_DEVICE void sweep(const SweepArguments<T, Window>& args) {
+  if (args.m <= kHold<S, Entries::streamed> * kWarp) return sweep_by<kWarp, S, Entries>(args);
+  return sweep_by<kSolveThreads, S, Entries>(args);
+}
+
+}  // namespace wbm::cuda

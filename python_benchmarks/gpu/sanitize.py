@@ -1,0 +1,68 @@
+"""The CUDA kernels under compute-sanitizer, over the test problems of ``checks.py``, forward and backward.
+
+    python -m python_benchmarks.gpu.sanitize            # memcheck, racecheck, synccheck, one after another
+    python -m python_benchmarks.gpu.sanitize racecheck --seed 7
+
+compute-sanitizer comes with the CUDA toolkit. Torch's pool of memory is off, so that memcheck sees each tensor's ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from python_benchmarks.gpu import device as gpu
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ("memcheck", "racecheck", "synccheck")
+FOUND = 99  # exit code of compute-sanitizer when it has something to say
+
+
+def program() -> str | None:
+    """compute-sanitizer from the PATH, else from CUDA_HOME."""
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    return shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path=str(Path(home) / "bin"))
+
+
+def command(sanitizer: str, tool: str, seed: int | None) -> list[str]:
+    """The whole command line of one tool."""
+    chosen = [] if seed is None else ["--seed", str(seed)]
+    return [
+        sanitizer, "--tool", tool, "--error-exitcode", str(FOUND), "--print-limit", "20",
+        sys.executable, "-m", "python_benchmarks.gpu.checks", "--small", *chosen,
+    ]  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when every check was right and no tool had anything to say."""
+    parser = argparse.ArgumentParser(
+        prog="python -m python_benchmarks.gpu.sanitize", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"of {', '.join(TOOLS)}, initcheck; default the three")
+    parser.add_argument("--seed", type=int, default=None, help="of the random problems; default: a new one each time")
+    options = parser.parse_args(argv)
+    if unknown := set(options.tools) - {*TOOLS, "initcheck"}:
+        parser.error(f"TOOL must be one of {', '.join(TOOLS)}, initcheck, got {', '.join(sorted(unknown))}")
+    if reason := gpu.missing():
+        print(reason, file=sys.stderr)
+        return gpu.ABSENT
+    sanitizer = program()
+    if sanitizer is None:
+        print("no GPU run: compute-sanitizer is neither on the PATH nor under CUDA_HOME/bin", file=sys.stderr)
+        return gpu.ABSENT
+    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    wrong = 0
+    for tool in options.tools or TOOLS:
+        done = subprocess.run(command(sanitizer, tool, options.seed), cwd=ROOT, env=environment, check=False)
+        verdict = {0: "clean", FOUND: "reports above"}.get(done.returncode, f"exit code {done.returncode}")
+        print(f"{tool}: {verdict}", flush=True)
+        wrong += done.returncode != 0
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

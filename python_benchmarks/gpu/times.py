@@ -1,0 +1,252 @@
+"""Times on a GPU between events: medians with quartiles, against the goals of a solve in one launch.
+
+Iterations are timed as a captured CUDA graph's replays, at two counts; the difference is theirs alone. Data are drawn
+anew for each measurement, never zeros.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import wbm_ext
+from python_benchmarks import _harness as harness
+from python_benchmarks._harness import Record, Store, Task
+from python_benchmarks._problems import SHIFT, clouds
+from python_benchmarks.peers.with_torch import step
+from wbm_ext.losses.balancing import balance
+
+# seconds for an iteration of one problem, float32, by n = m
+PER_ITERATION = {64: 1.5e-6, 128: 1.5e-6, 224: 1.5e-6, 512: 2.5e-6, 1024: 4e-6, 2048: 6e-6}
+BANDWIDTH = {4096: 0.8, 16384: 0.8}  # share of the copy bandwidth, one read of D an iteration
+BATCH = (1024, 64, 100, 150e-6)  # problems, n = m, iterations, seconds in all
+TORCH_LOOP = (64, 256, 1024)
+FASTER = 3.0  # than a compiled loop in a CUDA graph
+WBM = {0.05: 0.4e-3, 0.01: 2e-3}  # seconds forward + backward by relative epsilon
+WBM_SHAPES = ((256, 256), (41, 471))
+RESIDUAL = {torch.float64: 1e-9, torch.float32: 1e-6}  # what float32 reaches at these epsilons
+BACKWARD = (64, 256, 1024)
+FEW, MANY = 100, 500  # iterations
+MOST = 100_000  # iterations of a solve to a residual
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Seconds for the repeats of one timing, whether only small sizes are run, the data's seed, where it runs."""
+
+    budget: float
+    quick: bool
+    seed: int
+    device: str = "cuda"  # "cpu" only to try the commands without a GPU: no graphs, a clock for the events
+
+    def pick(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return sizes[:2] if self.quick else sizes
+
+
+def captured(call: Callable[[], object], settings: Settings) -> Callable[[], object]:
+    """The call as a CUDA graph's replay; it keeps what the call returned alive."""
+    if settings.device == "cpu":
+        return call
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kept = call()
+
+    def replay(_: object = kept) -> None:
+        graph.replay()
+
+    return replay
+
+
+def timed(call: Callable[[], object], settings: Settings, most: int = 500) -> harness.Timing:
+    """Time between two events around each call, after three to warm up."""
+    for _ in range(3):
+        call()
+    samples: list[float] = []
+    while len(samples) < most and (len(samples) < 20 or sum(samples) < settings.budget):
+        samples.append(harness.elapsed(call, 1, settings.device))
+    return harness.summarize(samples)
+
+
+def problem(n: int, settings: Settings, batch: int | None = None) -> tuple[Tensor, Tensor, Tensor, float]:
+    """D, a, b on the device and ε = 0.05 mean(D): clouds in 32 dimensions, float32."""
+    if n > 4096:  # on the device: the host would need minutes
+        generator = torch.Generator(settings.device).manual_seed(settings.seed)
+        x, y = (torch.randn(n, 32, device=settings.device, generator=generator) for _ in range(2))
+        D = torch.cdist(x, y + SHIFT).square_()
+        mass = torch.full((n,), 1 / n, device=settings.device)
+        return D, mass, mass.clone(), 0.05 * float(D.mean())
+    drawn = clouds(n, 0.05, settings.seed, "float32", batch)
+    D, a, b = (torch.from_numpy(x).to(settings.device) for x in (drawn.D, drawn.a, drawn.b))
+    return D, a, b, drawn.epsilon
+
+
+def iterations(data: tuple[Tensor, Tensor, Tensor, float], count: int) -> Callable[[], object]:
+    D, a, b, epsilon = data
+
+    def call() -> object:
+        with torch.no_grad():
+            return wbm_ext.solve(D, a, b, epsilon=epsilon, method="sinkhorn", tol=0.0, max_iter=count)
+
+    return call
+
+
+def difference(few: harness.Timing, many: harness.Timing) -> float:
+    """Seconds of one iteration between the two counts."""
+    return (many.median - few.median) / (MANY - FEW)
+
+
+def per_iteration(n: int, settings: Settings) -> Record:
+    data = problem(n, settings)
+    few, many = (timed(captured(iterations(data, count), settings), settings) for count in (FEW, MANY))
+    each = difference(few, many)
+    found = {"n": n, "few": few.record(), "many": many.record(), "seconds_per_iteration": each}
+    if n in PER_ITERATION:
+        found |= {"goal": PER_ITERATION[n], "met": each <= PER_ITERATION[n]}
+    return found
+
+
+def copy_bandwidth(settings: Settings) -> float:
+    """Bytes a second of a large copy on the device, read and written."""
+    source = torch.randn(2**26 if settings.quick else 2**28, device=settings.device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() * source.element_size() / timed(lambda: target.copy_(source), settings).median
+
+
+def bandwidth(n: int, settings: Settings) -> Record:
+    available, found = copy_bandwidth(settings), per_iteration(n, settings)
+    share = 4.0 * n * n / found["seconds_per_iteration"] / available
+    return found | {
+        "copy_bytes_per_second": available,
+        "share": share,
+        "goal": BANDWIDTH[n],
+        "met": share >= BANDWIDTH[n],
+    }
+
+
+def batch(settings: Settings) -> Record:
+    count, n, steps, goal = BATCH
+    time = timed(captured(iterations(problem(n, settings, count), steps), settings), settings)
+    return {"problems": count, "n": n, "iterations": steps, "seconds": time.record(), "goal": goal,
+            "met": time.median <= goal}  # fmt: skip
+
+
+def torch_loop(n: int, settings: Settings) -> Record:
+    """The same iterations in torch, each compiled, the loop captured in a CUDA graph."""
+    D, a, b, epsilon = problem(n, settings)
+    scaled, log_a, log_b = D / epsilon, a.log(), b.log()
+    torch.compiler.reset()
+    advance = torch.compile(step, dynamic=False)
+
+    def loop() -> Tensor:
+        with torch.no_grad():
+            v = torch.zeros_like(b)
+            for _ in range(FEW):
+                u, v = advance(scaled, v, log_a, log_b)
+            return u
+
+    theirs, ours = (timed(captured(call, settings), settings) for call in (loop, iterations((D, a, b, epsilon), FEW)))
+    ratio = theirs.median / ours.median
+    return {"n": n, "iterations": FEW, "seconds": ours.record(), "torch": theirs.record(), "times_faster": ratio,
+            "goal": FASTER, "met": ratio >= FASTER}  # fmt: skip
+
+
+def wbm(shape: tuple[int, int], relative: float, dtype: torch.dtype, settings: Settings) -> Record:
+    """The loss and its gradient in the propensities, k = 32; float64 to 1e-9, float32 as far as it gets."""
+    n, m = shape
+    rng = np.random.default_rng((settings.seed, n, m))
+    treated = rng.permutation(n + m) < n
+    phi = rng.standard_normal((n + m, 32)) + SHIFT * treated[:, None]
+    q, treatment, representation = (
+        torch.from_numpy(x).to(settings.device) for x in (rng.uniform(0.2, 0.8, n + m), treated, phi)
+    )
+    q, representation = q.to(dtype).requires_grad_(), representation.to(dtype)
+    tol = RESIDUAL[dtype]
+
+    def call() -> Any:
+        q.grad = None
+        found = balance(q, treatment, representation, epsilon=relative, scale_cost=True, tol=tol, max_iter=MOST)
+        found.value.backward()
+        return found
+
+    result = call().result
+    time, goal = timed(call, settings), WBM[relative]
+    return {"n": n, "m": m, "relative_epsilon": relative, "type": str(dtype).removeprefix("torch."), "tol": tol,
+            "residual": float(result.residual), "iterations": int(result.iterations), "seconds": time.record(),
+            "goal": goal, "met": time.median <= goal and float(result.residual) <= tol}  # fmt: skip
+
+
+def backward(n: int, settings: Settings) -> Record:
+    """The implicit backward of the sharp cost over the plain forward to the same tolerance."""
+    D, a, b, epsilon = problem(n, settings)
+    D.requires_grad_()
+
+    def forward() -> wbm_ext.SinkhornResult:
+        return wbm_ext.solve(D, a, b, epsilon=epsilon, method="sinkhorn", tol=1e-6, max_iter=2000)
+
+    found = forward()
+    there = timed(forward, settings)
+    back = timed(lambda: torch.autograd.grad(found.cost, D, retain_graph=True), settings)
+    ratio = back.median / there.median
+    return {
+        "n": n,
+        "forward": there.record(),
+        "backward": back.record(),
+        "ratio": ratio,
+        "goal": 1.0,
+        "met": ratio <= 1.0,
+    }
+
+
+def tasks(settings: Settings) -> list[Task]:
+    """Every row of the table of goals, as a task of the harness."""
+    found: list[Task] = []
+
+    def add(section: str, case: str, run: Callable[..., Record], *arguments: Any) -> None:
+        def record(_: Store) -> Record:
+            return run(*arguments, settings)
+
+        found.append(Task(f"{section}|{case}|wbm_ext", record))
+
+    for n in settings.pick(tuple(PER_ITERATION)):
+        add("iteration", f"n={n}", per_iteration, n)
+    for n in () if settings.quick else tuple(BANDWIDTH):
+        add("bandwidth", f"n={n}", bandwidth, n)
+    add("batch", "1,024 problems of 64 x 64", batch)
+    for n in settings.pick(TORCH_LOOP):
+        add("torch loop", f"n={n}", torch_loop, n)
+    for (n, m), relative, dtype in itertools.product(WBM_SHAPES, WBM, RESIDUAL):
+        kind = str(dtype).removeprefix("torch.")
+        add("wbm", f"{n} x {m}, eps={relative:g}, {kind}", wbm, (n, m), relative, dtype)
+    for n in settings.pick(BACKWARD):
+        add("backward", f"n={n}", backward, n)
+    return found
+
+
+UNITS = {
+    "share": ("of the copy bandwidth", 1.0),
+    "times_faster": ("times faster", 1.0),
+    "ratio": ("of the forward", 1.0),
+    "seconds_per_iteration": ("µs an iteration", 1e6),
+}
+
+
+def line(key: str, record: Record) -> str:
+    """One row of the table: what, the figure, the goal, whether it is met."""
+    if "error" in record:
+        return f"{key.replace('|', ', ')}: {record['error']}"
+    shown = next((name for name in UNITS if name in record), None)
+    unit, scale = UNITS[shown] if shown else ("µs", 1e6)
+    figure = record[shown] if shown else record["seconds"]["median"]
+    verdict = {True: "met", False: "not met"}[bool(record["met"])]
+    return f"{', '.join(key.split('|')[:2])}: {figure * scale:.3g} {unit}, goal {record['goal'] * scale:.3g}, {verdict}"

@@ -1,0 +1,234 @@
+"""The GPU commands on a machine without one: they say so; and their code, run on the CPU in the place of the device."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def gpu():
+    from python_benchmarks.gpu import device
+
+    return device
+
+
+@pytest.fixture
+def checks():
+    from python_benchmarks.gpu import checks
+
+    return checks
+
+
+@pytest.fixture
+def times():
+    from python_benchmarks.gpu import times
+
+    return times
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_the_command_says_so():
+    call = [sys.executable, "-m", "python_benchmarks.gpu"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("no GPU run: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+@pytest.mark.parametrize("command", ["checks", "sanitize"])
+def test_without_a_gpu_its_parts_say_so(command, capsys):
+    part = importlib.import_module(f"python_benchmarks.gpu.{command}")
+    assert part.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("no GPU run: ")
+
+
+def test_what_is_missing_is_named(gpu, monkeypatch):
+    built = {"cuda_architectures": None}
+    monkeypatch.setattr(gpu.wbm_ext, "build_info", lambda: built)
+    assert "built without CUDA kernels" in gpu.missing()
+    built["cuda_architectures"] = "90"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "finds no CUDA device" in gpu.missing()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert gpu.missing() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA A100-SXM4-40GB", "a100-sxm4-40gb"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA", "gpu"),
+    ],
+)
+def test_names_of_files(gpu, name, short):
+    assert gpu.short_name(name) == short
+
+
+def test_new_tensors_are_poisoned(checks):
+    with checks.poisoned():
+        assert torch.empty(3).isnan().all()
+        assert (torch.empty(3, dtype=torch.uint8) == 255).all()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_checks_are_right_where_the_solver_is(checks):
+    """Float32 and float64 of the CPU solver in the place of the device's."""
+    wrong, count = checks.run(seed=11, small=True, device="cpu")
+    assert wrong == []
+    assert count == 96
+
+
+@pytest.mark.parametrize("name", ["cost", "regularized", "f", "g", "dD", "da", "db"])
+def test_a_wrong_answer_is_told(checks, monkeypatch, name):
+    case = checks.Case("tiny", "unbalanced", "product", torch.float32, "implicit", holes=True)
+    sound, calls = checks.answer, []
+
+    def faulty(*arguments):
+        found = sound(*arguments)
+        calls.append(found)
+        return found if len(calls) == 1 else found | {name: found[name] * 1.001}  # the first is the reference
+
+    assert checks.judge(case, 3, "cpu")["right"]
+    monkeypatch.setattr(checks, "answer", faulty)
+    found = checks.judge(case, 3, "cpu")
+    assert not found["right"]
+    assert found["errors"][name] == pytest.approx(1e-3, rel=0.1)
+
+
+def test_an_unwritten_or_changing_answer_is_told(checks, monkeypatch):
+    case = checks.Case("tiny", "balanced", "entropy", torch.float64, "implicit", holes=True)
+    sound, calls = checks.answer, []
+
+    def unwritten(*arguments):
+        found = sound(*arguments)
+        calls.append(found)
+        return found if len(calls) == 1 else found | {"da": torch.full_like(found["da"], float("nan"))}
+
+    def changing(*arguments):
+        found = sound(*arguments)
+        calls.append(found)
+        return found if len(calls) < 3 else found | {"da": found["da"] * (1 + 1e-15)}
+
+    monkeypatch.setattr(checks, "answer", unwritten)
+    assert checks.judge(case, 3, "cpu")["errors"]["da"] == float("inf")
+    calls.clear()
+    monkeypatch.setattr(checks, "answer", changing)
+    found = checks.judge(case, 3, "cpu")
+    assert not found["same_bits_twice"]
+    assert not found["right"]
+
+
+def test_every_regime_gradient_and_type_is_checked(checks):
+    cases = list(checks.cases(small=False))
+    assert len({case.name for case in cases}) == len(cases)
+    assert {case.size for case in cases} == set(checks.SIZES)
+    for size in checks.SIZES:
+        here = [case for case in cases if case.size == size]
+        assert {case.grad for case in here} >= {"implicit", "unrolled"}
+        assert {case.dtype for case in here} == {torch.float32, torch.float64}
+
+
+def test_the_sanitizer_runs_the_checks(monkeypatch):
+    from python_benchmarks.gpu import sanitize
+
+    line = sanitize.command("compute-sanitizer", "racecheck", 5)
+    assert line[:3] == ["compute-sanitizer", "--tool", "racecheck"]
+    assert line[line.index("-m") + 1 :] == ["python_benchmarks.gpu.checks", "--small", "--seed", "5"]
+    ran: list[list[str]] = []
+
+    def run(command, **options):
+        assert options["env"]["PYTORCH_NO_CUDA_MEMORY_CACHING"] == "1"
+        ran.append(command)
+        return subprocess.CompletedProcess(command, sanitize.FOUND if "racecheck" in command else 0)
+
+    monkeypatch.setattr(sanitize.gpu, "missing", lambda: "")
+    monkeypatch.setattr(sanitize, "program", lambda: "compute-sanitizer")
+    monkeypatch.setattr(sanitize.subprocess, "run", run)
+    assert sanitize.main([]) == 1
+    assert [command[2] for command in ran] == ["memcheck", "racecheck", "synccheck"]
+    assert sanitize.main(["memcheck"]) == 0
+    with pytest.raises(SystemExit):
+        sanitize.main(["leakcheck"])
+    monkeypatch.setattr(sanitize, "program", lambda: None)
+    assert sanitize.main([]) == 2
+
+
+@pytest.fixture
+def tiny(times, monkeypatch):
+    """Every row of the table at sizes that a CPU does in no time."""
+    for name, value in {
+        "PER_ITERATION": {8: 1.5e-6},
+        "BANDWIDTH": {16: 0.8},
+        "BATCH": (4, 8, 3, 1.0),
+        "TORCH_LOOP": (8,),
+        "WBM_SHAPES": ((12, 10),),
+        "BACKWARD": (8,),
+        "FEW": 2,
+        "MANY": 6,
+    }.items():
+        monkeypatch.setattr(times, name, value)
+    monkeypatch.setattr(torch, "compile", lambda call, **_: call)
+    monkeypatch.setattr(times, "copy_bandwidth", lambda settings: 1e9)
+    return times.Settings(budget=0.0, quick=False, seed=1, device="cpu")
+
+
+def test_every_row_runs(times, tiny):
+    rows = times.tasks(tiny)
+    assert [row.key.split("|")[0] for row in rows] == [
+        "iteration", "bandwidth", "batch", "torch loop", *["wbm"] * 4, "backward"
+    ]  # fmt: skip
+    for row in rows:
+        record = row.run(None)
+        json.dumps(record)
+        assert isinstance(record["met"], bool)
+        assert record["goal"] > 0
+        assert times.line(row.key, record).rsplit(", ", 1)[1] in ("met", "not met")
+    assert times.line("a|b|c", {"error": "no room"}) == "a, b, c: no room"
+    assert len(times.tasks(replace(tiny, quick=True))) < len(rows)
+
+
+@pytest.mark.filterwarnings("ignore:Sinkhorn did not converge")
+def test_a_solve_that_misses_its_residual_misses_its_goal(times, tiny, monkeypatch):
+    monkeypatch.setattr(times, "WBM", {0.05: 1e9})
+    assert times.wbm((12, 10), 0.05, torch.float64, tiny)["met"]
+    monkeypatch.setattr(times, "MOST", 1)
+    assert not times.wbm((12, 10), 0.05, torch.float64, tiny)["met"]
+
+
+def test_the_command_from_checks_to_file(times, tiny, monkeypatch, tmp_path, capsys):
+    from python_benchmarks.gpu import __main__ as command
+
+    sound = times.Settings
+    monkeypatch.setattr(times, "Settings", lambda *arguments: replace(sound(*arguments), budget=0.0, device="cpu"))
+    monkeypatch.setattr(command.gpu, "missing", lambda: "")
+    monkeypatch.setattr(command.gpu, "describe", lambda: {"gpu": "NVIDIA H100 80GB HBM3"})
+    monkeypatch.setattr(command, "HERE", tmp_path / "python_benchmarks")
+    monkeypatch.setattr(command.checks, "report", lambda seed, small: True)
+    code = command.main(["--seed", "4", "--partial", str(tmp_path / "partial.json")])
+    (path,) = (tmp_path / "python_benchmarks" / "results").iterdir()
+    assert path.name.startswith("gpu-h100-")
+    found = json.loads(path.read_text())
+    assert found["command"] == "python -m python_benchmarks.gpu --seed 4 --budget 1"
+    assert found["machine"]["gpu"] == "NVIDIA H100 80GB HBM3"
+    assert code == int(not all(record["met"] for record in found["records"].values()))
+    monkeypatch.setattr(command.checks, "report", lambda seed, small: False)
+    assert command.main([]) == 1
+    assert "nothing is timed" in capsys.readouterr().err

@@ -1,0 +1,304 @@
+"""Whole solves in one launch (a block, a cluster or the grid a problem), run on the host in random orders.
+
+A small device makes small problems take each road; what comes out is compared with the CPU solver's log domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_cuda_on_cpu import (
+    CONVERGED,
+    ENTROPY,
+    INF,
+    KAPPAS,
+    LIMIT,
+    OVERFLOW,
+    PRODUCT,
+    REFUSALS,
+    REFUSED,
+    SINKHORN,
+    STAGNATED,
+    Case,
+    Shim,
+    check,
+    make,
+    put,
+    same,
+    shim,  # noqa: F401
+    solve_on_cpu,
+    with_holes,
+    with_mask,
+    with_padding,
+)
+
+pytestmark = pytest.mark.native
+BLOCK, CLUSTER, GRID, LAUNCHES = range(4)
+TOTALS = ("sharp", "regularized", "mass", "residual")
+
+# Regime, blocks a problem (2 problems), whether the kernel matrix is stored.
+ROADS = {
+    "block": (BLOCK, 1, True),
+    "block_streamed": (BLOCK, 1, False),
+    "cluster": (CLUSTER, 4, True),
+    "grid": (GRID, 4, True),
+    "two_groups": (GRID, 2, False),
+}
+
+
+def device(case: Case, road: str) -> tuple[int, int, int, bool]:
+    """The smallest device that takes a case of some 4,096 entries down that road."""
+    _, n, m = case.shape
+    regime, blocks, stored = ROADS[road]
+    threads = 512 if m > 256 else 128
+    fixed, window = 4096 + threads // 32 * 128 * 8, (16 + 2 * m) * 8 + 16
+    shared = fixed + (0 if regime == GRID else window) + (m * case.cost.itemsize * (1 - (-n // blocks)) + 32) * stored
+    multiprocessors = {"block_streamed": 1, "two_groups": 4}.get(road, blocks)
+    return multiprocessors, shared, 4 if regime == CLUSTER else 1, regime == GRID
+
+
+class Devices:
+    """The shim, and a device for each solve."""
+
+    def __init__(self, compiled: Shim) -> None:
+        self.shim = compiled
+
+    def take(self, case: Case, road: str) -> None:
+        self.shim.device(*device(case, road))
+        plan = self.shim.plan(case)
+        assert (plan[0], plan[1], bool(plan[5])) == ROADS[road]
+
+    def solve(self, case: Case, road: str, seed: int = 1, dropped: str = "") -> dict[str, np.ndarray]:
+        self.take(case, road)
+        return self.shim.solve(case, seed, dropped)
+
+    def check(self, case: Case, road: str, iterations: bool = True) -> dict[str, np.ndarray]:
+        """Float64 sums: what the log domain gives."""
+        self.take(case, road)
+        return check(self.shim, case, iterations=iterations)
+
+
+@pytest.fixture
+def devices(shim: Shim) -> Iterator[Devices]:  # noqa: F811
+    yield Devices(shim)
+    shim.device(3, 0, 1, False)
+
+
+def make_two(**options: object) -> Case:
+    return make(**{"batch": 2, **options})
+
+
+def close(case: Case, got: dict[str, np.ndarray], tolerance: float) -> None:
+    """Potentials and costs of the log domain within `tolerance`, and a residual that is that of the plan delivered."""
+    expected = solve_on_cpu(case)
+    np.testing.assert_array_equal(got["status"], expected["status"])
+    for name in ("f", "g", "sharp", "regularized", "mass"):
+        np.testing.assert_allclose(got[name], expected[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [("balanced", ENTROPY), ("soft_rows", PRODUCT), ("soft_columns", ENTROPY), ("unbalanced", PRODUCT)],
+)
+@pytest.mark.parametrize("road", ROADS)
+def test_every_kind_of_marginal(devices: Devices, road: str, kind: str, reference: int) -> None:
+    case = make_two(kappa=KAPPAS[kind], reference=reference)
+    assert (devices.check(case, road)["status"] == CONVERGED).all()
+    single = replace(case, cost=case.cost.astype(np.float32))
+    close(single, devices.solve(single, road), 3e-6)
+    tight = replace(single, tol=1e-10, max_iter=400)
+    got = devices.check(tight, road, iterations=False)
+    assert (got["residual"] <= 1e-10).all()
+
+
+@pytest.mark.parametrize("kind", ["balanced", "unbalanced"])
+@pytest.mark.parametrize("road", ROADS)
+def test_holes_masks_and_padding(devices: Devices, road: str, kind: str) -> None:
+    case = with_mask(with_holes(make_two(kappa=KAPPAS[kind], reference=PRODUCT, seed=3)))
+    got = devices.check(case, road)
+    assert np.isneginf(got["f"][:, 1::7]).all()
+    single = replace(case, cost=case.cost.astype(np.float32))
+    close(single, devices.solve(single, road), 3e-6)
+    padded = make_two(kappa=KAPPAS[kind], seed=5, dtype=np.float32)
+    dense = devices.solve(replace(padded, mask=np.ones(padded.shape, np.uint8)), road)
+    apart = devices.solve(with_padding(padded), road)
+    for name in dense:
+        np.testing.assert_array_equal(dense[name], apart[name])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (33, 32), (8, 9), (3, 300), (4, 530), (2, 8300)])
+def test_shapes(devices: Devices, shape: tuple[int, int], dtype: type) -> None:
+    """Rows in a warp's registers (up to 256 columns at least), in a block's (up to 4,096 at least), and longer ones."""
+    n, m = shape
+    for kappa in ((INF, INF), (0.5, 0.7)):
+        case = make_two(n=n, m=m, kappa=kappa, dtype=dtype, max_iter=2 if m > 100 else 100)
+        for road in ("block", "block_streamed", *(["grid", "cluster"] if 4 <= n < 40 else [])):
+            got = devices.solve(case, road)
+            close(case, got, 1e-10 if dtype == np.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("method", [SINKHORN, 1])
+@pytest.mark.parametrize("road", ROADS)
+def test_a_fixed_number_of_iterations(devices: Devices, road: str, method: int) -> None:
+    case = make_two(kappa=(0.9, INF), method=method, tol=0.0, max_iter=9)
+    got = devices.check(case, road)
+    assert (got["iterations"] == 9).all()
+    single = replace(case, cost=case.cost.astype(np.float32))
+    got = devices.solve(single, road)
+    close(single, got, 1e-6)
+    assert (got["iterations"] == 9).all()
+    assert (devices.check(replace(case, max_iter=0), road)["iterations"] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("road", ROADS)
+def test_scalings_that_leave_their_range(devices: Devices, road: str, dtype: type) -> None:
+    """Sharp plans and costs far from 0: the iterations fall back on the log domain, and come back from it."""
+    case = make_two(epsilon=0.004, dtype=dtype, tol=0.0, max_iter=25, seed=8)
+    close(case, devices.solve(case, road), 1e-5)
+    far = replace(case, cost=(case.cost * 3 + np.linspace(-9, 9, 40)).astype(dtype))
+    close(far, devices.solve(far, road), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("road", ["block", "block_streamed", "grid"])
+def test_transport_too_dear_for_float32(devices: Devices, road: str, dtype: type) -> None:
+    """Plans of e^-25 and e^-130 of the masses: float32 entries of the kernel matrix would be lost."""
+    case = make_two(kappa=(0.5, 0.6), dtype=dtype, tol=0.0, max_iter=12)
+    far = replace(case, cost=(case.cost + np.array([30.0, 150.0])[:, None, None]).astype(dtype))
+    got = devices.solve(far, road)
+    assert got["mass"][0] < 1e-8
+    assert 0.0 < got["mass"][1] < 1e-40
+    np.testing.assert_allclose(got["mass"], solve_on_cpu(far)["mass"], rtol=1e-4)
+    np.testing.assert_allclose(got["f"], solve_on_cpu(far)["f"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_problems_stop_separately(devices: Devices, road: str) -> None:
+    case = make_two(dtype=np.float32)
+    case = replace(case, epsilon=np.array([0.5, 0.02]), max_iter=40)
+    got = devices.solve(case, road)
+    np.testing.assert_array_equal(got["status"], [CONVERGED, LIMIT])
+    assert got["iterations"][0] < got["iterations"][1] == 40
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_warm_start(devices: Devices, road: str) -> None:
+    case = make_two(kappa=(0.8, 0.9), tol=1e-6, dtype=np.float32)
+    first = devices.solve(replace(case, tol=1e-9), road)
+    again = devices.solve(replace(case, init_g=first["g"].copy()), road)
+    assert (again["iterations"] == 1).all()
+    assert (again["status"] == CONVERGED).all()
+
+
+@pytest.mark.parametrize("road", ["block", "grid"])
+def test_stagnation_overflow_and_nothing_to_transport(devices: Devices, road: str) -> None:
+    for dtype in (np.float64, np.float32):
+        got = devices.solve(make_two(epsilon=0.3, tol=1e-30, max_iter=400, dtype=dtype), road)
+        assert (got["status"] == STAGNATED).all()
+        assert (got["iterations"] < 400).all()
+        assert (got["residual"] < 1e-13).all()
+    case = make_two(kappa=(1.0, 1.0), max_iter=5)
+    huge = np.where(case.cost < 0.5, -1.5e308, 1.5e308)
+    got = devices.solve(replace(case, cost=put(case.cost, 0, huge[0])), road)
+    np.testing.assert_array_equal(got["status"], [OVERFLOW | LIMIT, LIMIT])
+    got = devices.check(replace(case, cost=np.full_like(case.cost, INF)), road)
+    np.testing.assert_array_equal(got["mass"], 0.0)
+    got = devices.check(replace(case, a=np.zeros_like(case.a), b=np.zeros_like(case.b)), road)
+    np.testing.assert_array_equal(got["residual"], 0.0)
+
+
+@pytest.mark.parametrize("road", ["block", "cluster", "grid"])
+def test_refused_problem_leaves_its_neighbour_alone(devices: Devices, road: str) -> None:
+    bits, spoil = REFUSALS["several"]
+    case = make(batch=3, tol=1e-4)
+    one = spoil(case)
+    pair = replace(one, **{name: getattr(one, name)[1:].copy() for name in ("cost", "a", "b", "epsilon", "kappa")})
+    got = devices.check(pair, road)
+    assert got["status"][0] & REFUSED == bits
+    assert np.isnan([got[name][0] for name in TOTALS]).all()
+    assert got["status"][1] == CONVERGED
+
+
+def demanding(dtype: type) -> Case:
+    """Tests, translations, float32 sums that are refined, and scalings that leave their range."""
+    return with_mask(
+        with_holes(make_two(n=36, m=40, kappa=(0.9, 1.3), epsilon=0.05, dtype=dtype, tol=1e-6, max_iter=30))
+    )
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_no_schedule_changes_a_bit(devices: Devices, road: str) -> None:
+    for case in (demanding(np.float32), demanding(np.float64), make_two(epsilon=0.004, max_iter=12, dtype=np.float32)):
+        first = devices.solve(case, road, seed=1)
+        for seed in range(2, 4):
+            assert same(first, devices.solve(case, road, seed))
+
+
+@pytest.mark.slow
+def test_every_barrier_is_needed(devices: Devices) -> None:
+    """Each barrier of the kernels, left out, changes results on one road or another, or stops the run."""
+    small = make_two(n=8, m=9, epsilon=0.3, dtype=np.float32)
+    cases = [
+        (replace(demanding(np.float32), max_iter=6, tol=2e-3), "cluster"),
+        (replace(small, max_iter=1), "cluster"),  # ends in the log domain: the last barrier is the only one left
+        (replace(small, epsilon=np.full(2, 0.004), tol=1e-4, max_iter=60), "grid"),  # leaves the range again and again
+        (replace(small, tol=1e-30, max_iter=60), "grid"),  # stagnates
+        (make_two(n=8, m=200, epsilon=0.1, max_iter=5, dtype=np.float32), "block"),  # warps add up more than one turn
+        (make(batch=1, n=34, m=520, epsilon=0.1, max_iter=3, dtype=np.float32), "block"),  # a block a row
+    ]
+    sound = [devices.solve(case, road) for case, road in cases]
+    names = ("group", "kernels_solve", "log_iteration", "scaling_iteration", "sweep", "solver_state")
+    barriers = [b for b in devices.shim.barriers() if b.split(".")[0] in names]
+    assert len(barriers) >= 10
+    known = list(zip(cases, sound, strict=True))
+    missed = [b for b in barriers if not any(differs(devices, *case, b, expected) for case, expected in known)]
+    assert missed == []
+
+
+def differs(devices: Devices, case: Case, road: str, barrier: str, sound: dict[str, np.ndarray]) -> bool:
+    for seed in range(1, 4):
+        try:
+            if not same(sound, devices.solve(case, road, seed, dropped=barrier)):
+                return True
+        except (RuntimeError, AssertionError):
+            return True
+    return False
+
+
+H100 = (132, 232448, 8, True)
+T4 = (40, 65536, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "batch", "side", "dtype", "regime", "blocks", "stored"),
+    [
+        (H100, 1024, 64, np.float32, BLOCK, 1, True),
+        (H100, 1, 224, np.float32, BLOCK, 1, True),
+        (H100, 1, 128, np.float64, BLOCK, 1, True),
+        (H100, 1, 256, np.float32, CLUSTER, 2, True),
+        (H100, 64, 512, np.float32, CLUSTER, 8, True),
+        (H100, 1, 1024, np.float32, GRID, 132, True),
+        (H100, 4, 1024, np.float32, GRID, 33, True),
+        (H100, 1, 2048, np.float32, GRID, 132, True),
+        (H100, 1, 4096, np.float32, GRID, 132, False),
+        (H100, 256, 1024, np.float32, BLOCK, 1, False),
+        (T4, 1, 64, np.float32, BLOCK, 1, True),
+        (T4, 1, 256, np.float32, GRID, 40, True),
+        (T4, 100, 256, np.float32, BLOCK, 1, False),
+    ],
+)
+def test_the_table_of_regimes(devices: Devices, limits: tuple, batch: int, side: int, dtype: type, regime: int,
+                              blocks: int, stored: bool) -> None:  # fmt: skip
+    cost = np.broadcast_to(np.zeros((1, 1, side), dtype), (batch, side, side))
+    case = Case(cost, *(np.ones(1) for _ in range(4)))
+    devices.shim.device(*limits)
+    plan = devices.shim.plan(case)
+    assert (plan[0], plan[1], bool(plan[5])) == (regime, blocks, stored)
+    assert plan[1] * plan[4] >= side
+    assert regime != GRID or plan[1] * plan[2] <= limits[0]
+    assert devices.shim.plan(replace(case, criterion=1))[0] == LAUNCHES
