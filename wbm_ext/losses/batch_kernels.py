@@ -36,7 +36,7 @@ def split(treated: Tensor, *, against: str) -> tuple[Groups, Tensor]:
     treated = treated.contiguous()
     count = core.cpu_partition(treated.data_ptr(), size, order.data_ptr())
     columns = torch.arange(size) if against == "all" else order[count:]
-    return Groups(order[:count], columns, False, 0 < count and len(columns) > 0), order
+    return Groups(order[:count], columns, False, count > 0 and len(columns) > 0), order
 
 
 class Reweighted(NamedTuple):
@@ -89,7 +89,8 @@ def _differentiable(ctx: Any, q: Tensor, order: Tensor, upstream: tuple[Tensor |
     """The gradient in operations that can be differentiated again."""
     masses, logits, clip = ctx.options
     with torch.enable_grad():
-        bounded = clip_propensity(q, clip, logits=logits)
+        own_q = q.view_as(q)  # the upstream gradients depend on q too, and are not to be differentiated here
+        bounded = clip_propensity(own_q, clip, logits=logits)
         total = q.new_zeros(())
         for up, (begin, size, how) in zip(upstream, ctx.calls, strict=True):
             if up is None:
@@ -97,7 +98,7 @@ def _differentiable(ctx: Any, q: Tensor, order: Tensor, upstream: tuple[Tensor |
             own = (-bounded if logits else 1 - bounded) if how[3] else bounded
             members = order[begin // 8 : begin // 8 + size]
             total = total + log_weights(own, masses, logits=logits)[members].softmax(0).mul(up).sum()
-        return torch.autograd.grad(total, q, create_graph=True)[0]
+        return torch.autograd.grad(total, own_q, create_graph=True)[0]
 
 
 def reweight(q: Tensor, order: Tensor, count: int, masses: str, logits: bool, clip: float) -> Reweighted:
@@ -118,7 +119,5 @@ def cost(phi: Tensor, groups: Groups, scaled: bool) -> Tensor | None:
         return None
     D = torch.empty((n, m), dtype=phi.dtype)
     sides = [(phi.data_ptr(), phi.stride(0), x.data_ptr(), len(x)) for x in (groups.rows, groups.columns)]
-    core.cpu_squared_distances(
-        *sides, k, phi.dtype == torch.float64, scaled, D.data_ptr(), torch.get_num_threads()
-    )
+    core.cpu_squared_distances(*sides, k, phi.dtype == torch.float64, scaled, D.data_ptr(), torch.get_num_threads())
     return D
