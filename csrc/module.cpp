@@ -9,11 +9,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "cpu/interrupt.h"
+#include "cpu/kept.h"
 #include "cpu/kernels.h"
+#include "cpu/points.h"
 #include "cpu/solver.h"
 #ifdef WBM_WITH_CUDA
 #include "cuda/backward.h"
@@ -203,13 +207,28 @@ class Input {
   std::vector<double> own_;
 };
 
-// Solves, and answers whether every problem converged. `sharp` and `regularized` have the type of D (0: not wanted);
+// What the solves of a batch have kept for their backward, one pointer a problem.
+class KeptSolves {
+ public:
+  explicit KeptSolves(std::int64_t batch) : kept(batch, nullptr) {}
+  KeptSolves(const KeptSolves&) = delete;
+  KeptSolves& operator=(const KeptSolves&) = delete;
+  ~KeptSolves() {
+    for (const wbm::Kept* k : kept) delete k;
+  }
+
+  std::vector<wbm::Kept*> kept;
+};
+
+// Solves, and answers whether every problem converged, and what is kept for the backward (`keep`, else None). `sharp` and `regularized` have the type of D (0: not wanted);
 // `epsilon` takes what was used. f, g, epsilon, mass, residual: float64; iterations: int64; status: int32.
-bool solve_numbers(const Numbers& numbers, const std::tuple<int, int, double, std::int64_t, Address, int>& how,
-                   const std::tuple<Address, Address, Address, Address, Address, Address, Address, Address, Address,
-                                    Address>& where) {
+std::tuple<bool, std::unique_ptr<KeptSolves>> solve_numbers(
+    const Numbers& numbers, const std::tuple<int, int, double, std::int64_t, Address, int>& how,
+    const std::tuple<Address, Address, Address, Address, Address, Address, Address, Address, Address, Address>& where,
+    bool keep) {
   wbm::Interrupt interrupt(signal_pending);
   bool converged = true;
+  std::unique_ptr<KeptSolves> kept;
   {
     py::gil_scoped_release release;
     const auto [method, criterion, tol, max_iter, init_g, threads] = how;
@@ -236,6 +255,10 @@ bool solve_numbers(const Numbers& numbers, const std::tuple<int, int, double, st
     solution.iterations = at<std::int64_t>(iterations);
     solution.status = at<std::int32_t>(status);
     solution.history = at<double>(history);
+    if (keep) {
+      kept = std::make_unique<KeptSolves>(problem.batch);
+      solution.kept = kept->kept.data();
+    }
     wbm::cpu::forward(problem, options, solution);
     sharp_out.flush();
     regularized_out.flush();
@@ -243,14 +266,14 @@ bool solve_numbers(const Numbers& numbers, const std::tuple<int, int, double, st
       converged = converged && (solution.status[p] & wbm::kConverged) && !(solution.status[p] & wbm::kRefused);
   }
   if (PyErr_Occurred()) throw py::error_already_set();
-  return converged;
+  return {converged, std::move(kept)};
 }
 
 // Gradients, and the largest residual of the linear systems. Upstream: sharp and regularized in the type of D, f and g float64,
 // 0 where there is none. Out: D's in the type of D, a's and b's in that of the masses (0: not wanted), residual float64.
 double gradient_numbers(const Numbers& numbers, const std::tuple<int, std::int64_t, Address, Address, int>& how,
                         const std::tuple<Address, Address, Address, Address, Address, Address>& from,
-                        const std::tuple<Address, Address, Address, Address>& where) {
+                        const std::tuple<Address, Address, Address, Address>& where, const KeptSolves* kept) {
   py::gil_scoped_release release;
   const auto [mode, max_iter, iterations, history, threads] = how;
   const auto [f, g, grad_sharp, grad_regularized, grad_f, grad_g] = from;
@@ -278,12 +301,47 @@ double gradient_numbers(const Numbers& numbers, const std::tuple<int, std::int64
   adjoint.iterations = at<const std::int64_t>(iterations);
   adjoint.max_iter = max_iter;
   adjoint.threads = threads;
+  if (kept) adjoint.kept = kept->kept.data();
   wbm::cpu::backward(problem, adjoint);
   d_a.flush();
   d_b.flush();
   double largest = 0.0;
   for (std::int64_t p = 0; p < batch; ++p) largest = std::fmax(largest, adjoint.residual[p]);  // NaN (refused) is passed over
   return largest;
+}
+
+// float64, logits, softmax, other, low, high: see Weighting in cpu/points.h
+using WeightingNumbers = std::tuple<bool, bool, bool, bool, double, double>;
+
+wbm::cpu::Weighting weighting(const WeightingNumbers& numbers) {
+  const auto [float64, logits, softmax, other, low, high] = numbers;
+  return {float64, logits, softmax, other, low, high};
+}
+
+// Effective sample size, number of clipped samples, the first sample that is no propensity (-1: none).
+std::tuple<double, std::int64_t, std::int64_t> masses_numbers(Address q, Address index, std::int64_t count,
+                                                             const WeightingNumbers& how, Address mass) {
+  const wbm::cpu::WeightReport report = wbm::cpu::inverse_masses(at<const void>(q), at<const std::int64_t>(index), count,
+                                                                 weighting(how), at<void>(mass));
+  return {report.ess, report.clipped, report.invalid};
+}
+
+void masses_gradient_numbers(Address q, Address index, std::int64_t count, const WeightingNumbers& how, Address mass,
+                             Address d_mass, Address d_q) {
+  wbm::cpu::inverse_masses_gradient(at<const void>(q), at<const std::int64_t>(index), count, weighting(how),
+                                    at<const void>(mass), at<const void>(d_mass), at<void>(d_q));
+}
+
+// Points as address, row stride, address of the index (0: none), count.
+using PointNumbers = std::tuple<Address, std::int64_t, Address, std::int64_t>;
+
+double distance_numbers(const PointNumbers& x, const PointNumbers& y, std::int64_t k, bool float64, bool scaled, Address out,
+                        int threads) {
+  const auto points = [](const PointNumbers& numbers) {
+    const auto [data, stride, index, count] = numbers;
+    return wbm::cpu::Points{at<const void>(data), stride, at<const std::int64_t>(index), count};
+  };
+  return wbm::cpu::squared_distances(points(x), points(y), k, float64, scaled, at<void>(out), threads);
 }
 
 void bind_cpu(py::module_& module) {
@@ -294,8 +352,10 @@ void bind_cpu(py::module_& module) {
       "cpu_mean_cost",
       [](const Problem& problem, Address mean, int threads) { wbm::cpu::mean_cost(problem, at<double>(mean), threads); },
       release, py::arg("problem"), py::arg("mean"), py::arg("threads"));
-  module.def("cpu_solve", &solve_numbers, py::arg("numbers"), py::arg("how"), py::arg("where"));
-  module.def("cpu_gradient", &gradient_numbers, py::arg("numbers"), py::arg("how"), py::arg("from"), py::arg("where"));
+  py::class_<KeptSolves>(module, "KeptSolves", "What solves have kept for their backward; see csrc/cpu/kept.h.");
+  module.def("cpu_solve", &solve_numbers, py::arg("numbers"), py::arg("how"), py::arg("where"), py::arg("keep"));
+  module.def("cpu_gradient", &gradient_numbers, py::arg("numbers"), py::arg("how"), py::arg("from"), py::arg("where"),
+             py::arg("kept").none(true));
   module.def(
       "cpu_mean",
       [](const Numbers& numbers, Address mean, int threads) {
@@ -303,6 +363,18 @@ void bind_cpu(py::module_& module) {
         wbm::cpu::mean_cost(completed.problem, at<double>(mean), threads);
       },
       release, py::arg("numbers"), py::arg("mean"), py::arg("threads"));
+  module.def(
+      "cpu_partition",
+      [](Address treated, std::int64_t size, Address index) {
+        return wbm::cpu::partition(at<const std::uint8_t>(treated), size, at<std::int64_t>(index));
+      },
+      py::arg("treated"), py::arg("size"), py::arg("index"));
+  module.def("cpu_masses", &masses_numbers, release, py::arg("q"), py::arg("index"), py::arg("count"), py::arg("how"),
+             py::arg("mass"));
+  module.def("cpu_masses_gradient", &masses_gradient_numbers, release, py::arg("q"), py::arg("index"), py::arg("count"),
+             py::arg("how"), py::arg("mass"), py::arg("d_mass"), py::arg("d_q"));
+  module.def("cpu_squared_distances", &distance_numbers, release, py::arg("x"), py::arg("y"), py::arg("k"),
+             py::arg("float64"), py::arg("scaled"), py::arg("out"), py::arg("threads"));
   module.def("instruction_set", &wbm::instruction_set, "The set of CPU kernels in use: baseline, avx2 or avx512.");
 }
 

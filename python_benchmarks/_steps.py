@@ -128,7 +128,7 @@ class Model(nn.Module):
         return self.tower(phi).squeeze(1)
 
 
-Term = Callable[[Batch, Tensor, Tensor], Tensor]  # batch, q, φ (detached) -> scalar
+Term = Callable[[Batch, Tensor, Tensor], Tensor]  # batch, logits of the propensity, φ (detached) -> scalar
 
 
 class Trainer:
@@ -149,8 +149,7 @@ class Trainer:
         error = cross_entropy(rating, batch.labels, weight, reduction="sum") / len(seen)
         loss = error + cross_entropy(logit, seen)
         if self.term is not None:
-            phi = phi.detach()
-            loss = loss + self.term(batch, self.model.propensity(phi).sigmoid(), phi)
+            loss = loss + self.term(batch, logit, phi.detach())
         return loss
 
     def step(self, batch: Batch) -> None:
@@ -163,18 +162,17 @@ def diagnose(trainer: Trainer, batch: Batch) -> losses.Balance:
     """WBM of a batch at the trainer's present state, with its diagnostics."""
     with torch.no_grad():
         phi = trainer.model(batch)[1]
-        q = trainer.model.propensity(phi).sigmoid()
-        return losses.balance(q, batch.observed, phi, **OPTIONS)
+        return losses.balance(trainer.model.propensity(phi), batch.observed, phi, logits=True, **OPTIONS)
 
 
-def wbm(batch: Batch, propensity: Tensor, phi: Tensor) -> Tensor:
+def wbm(batch: Batch, logit: Tensor, phi: Tensor) -> Tensor:
     """The term as this package computes it."""
-    return losses.wbm(propensity, batch.observed, phi, **OPTIONS)
+    return losses.wbm(logit, batch.observed, phi, logits=True, **OPTIONS)
 
 
-def log_domain(batch: Batch, propensity: Tensor, phi: Tensor) -> Tensor:
+def log_domain(batch: Batch, logit: Tensor, phi: Tensor) -> Tensor:
     """The same term by a plain logsumexp loop in torch, to the same residual, differentiated through the iterations."""
-    q, seen = propensity.clamp(CLIP, 1 - CLIP), batch.observed
+    q, seen = logit.sigmoid().clamp(CLIP, 1 - CLIP), batch.observed
     a, b = losses.inverse_propensity_masses(q[seen]), losses.inverse_propensity_masses(1 - q[~seen])
     D = losses.squared_distances(phi[seen], phi[~seen])
     D = D / D.mean()

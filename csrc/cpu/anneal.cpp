@@ -26,12 +26,12 @@ bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t 
     if (first) {
       if (!scaling->absorb_cold()) return false;
     } else {
-      scaling->absorb(f, g);
+      scaling->absorb(f, g, true);
     }
     double residual = kInf;
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
       if (++passes > budget || raised(view.interrupt)) return false;
-      const Scaling::Outcome outcome = scaling->iterate(kCalm, true, residual);
+      const Scaling::Outcome outcome = scaling->iterate(kCalm, 1.0, true, residual);
       if (outcome == Scaling::Outcome::rejected) return false;
       if (outcome == Scaling::Outcome::met) break;
     }
@@ -40,7 +40,7 @@ bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t 
       const auto precise = make_scaling<T, double>(level, team);
       if (!precise) return false;
       std::int64_t spent = 0;
-      precise->absorb(f, g);
+      precise->absorb(f, g, true);
       precise->newton(kRough, budget - passes, spent, residual);
       passes += spent;
       precise->read(f, g);

@@ -25,6 +25,8 @@ void refuse(const View<T>& view, const Adjoint& adjoint, std::int64_t p) {
 
 template <typename T>
 void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Team& team, int threads) {
+  if (adjoint.kept && adjoint.kept[p] && adjoint.mode != Gradient::unrolled)
+    return implicit_gradient(static_cast<const KeptProblem<T>&>(*adjoint.kept[p]), adjoint, p, team);
   View<T> view;
   view.open(problem, p);
   if (view.status & kRefused)

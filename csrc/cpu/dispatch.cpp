@@ -7,11 +7,12 @@
 
 namespace wbm {
 
-#define WBM_DECLARE(isa)                        \
-  namespace isa {                               \
-  extern const LogKernels log_kernels;          \
-  extern const ScalingTable scaling_kernels;    \
-  extern const FactorKernels factor_kernels;    \
+#define WBM_DECLARE(isa)                          \
+  namespace isa {                                 \
+  extern const LogKernels log_kernels;            \
+  extern const ScalingTable scaling_kernels;      \
+  extern const FactorKernels factor_kernels;      \
+  extern const DistanceKernels distance_kernels;  \
   }
 WBM_DECLARE(baseline)
 #ifdef WBM_X86
@@ -25,10 +26,12 @@ struct Tables {
   const LogKernels& log;
   const ScalingTable& scaling;
   const FactorKernels& factor;
+  const DistanceKernels& distances;
   const char* name;
 };
 
-#define WBM_TABLES(isa) Tables{isa::log_kernels, isa::scaling_kernels, isa::factor_kernels, #isa}
+#define WBM_TABLES(isa) \
+  Tables{isa::log_kernels, isa::scaling_kernels, isa::factor_kernels, isa::distance_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -85,6 +88,14 @@ const BuildKernel<double, double>& build_kernel<double, double>() {
 }
 const VectorKernels& vector_kernels() { return chosen().scaling.vectors; }
 const FactorKernels& factor_kernels() { return chosen().factor; }
+template <>
+DistanceKernel<float> distance_kernel<float>() {
+  return chosen().distances.float32;
+}
+template <>
+DistanceKernel<double> distance_kernel<double>() {
+  return chosen().distances.float64;
+}
 const char* instruction_set() { return chosen().name; }
 
 }  // namespace wbm

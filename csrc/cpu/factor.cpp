@@ -32,7 +32,7 @@ void Factor::make(const StoredMatrix<double>& k, const std::vector<double>& weig
     factor_ = Array<float>(size * stride);
     b_ = Array<float>(n * stride);
     panel_ = Array<float>(kFactorPanel * stride);
-    for (auto* x : {&excess_, &pivot_, &in_, &out_}) x->assign(size, 0.0);
+    for (auto* x : {&excess_, &pivot_}) x->assign(size, 0.0);
   }
   size_ = size;
   stride_ = stride;
@@ -61,10 +61,11 @@ void Factor::make(const StoredMatrix<double>& k, const std::vector<double>& weig
   }
 }
 
-void Factor::solve(const std::vector<double>& x, std::vector<double>& out) {
-  for (std::size_t j = 0; j < x.size(); ++j) in_[j] = x[j] * scale_;
-  factor_kernels().solve(factor_.data(), stride_, size_, pivot_.data(), in_.data(), out_.data());
-  std::copy(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(x.size()), out.begin());
+void Factor::solve(const std::vector<double>& x, std::vector<double>& out) const {
+  std::vector<double> in(size_, 0.0), solved(size_);
+  for (std::size_t j = 0; j < x.size(); ++j) in[j] = x[j] * scale_;
+  factor_kernels().solve(factor_.data(), stride_, size_, pivot_.data(), in.data(), solved.data());
+  std::copy(solved.begin(), solved.begin() + static_cast<std::ptrdiff_t>(x.size()), out.begin());
 }
 
 }  // namespace wbm

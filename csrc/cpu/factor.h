@@ -21,13 +21,13 @@ class Factor {
   bool made() const { return size_ > 0; }
 
   // out = H^-1 x
-  void solve(const std::vector<double>& x, std::vector<double>& out);
+  void solve(const std::vector<double>& x, std::vector<double>& out) const;
 
  private:
   std::int64_t size_ = 0, stride_ = 0;
   double scale_ = 1.0;
   Array<float> factor_, b_, panel_;
-  std::vector<double> excess_, pivot_, in_, out_;
+  std::vector<double> excess_, pivot_;
 };
 
 }  // namespace wbm

@@ -87,6 +87,7 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
   }
   if (!history && options.tol > 0.0) settle_faint(view, 1e-30 * out.mass[p], f, g);
   set_gauge(view, f, g);
+  if (out.kept) out.kept[p] = iteration.hand_over().release();
   out.iterations[p] = iteration.done();
   const bool overflow = !std::isfinite(out.residual[p]) || !representable(out.sharp[p], problem.float64) ||
                         !representable(out.regularized[p], problem.float64);

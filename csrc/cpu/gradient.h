@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "cpu/kept.h"
 #include "cpu/team.h"
 #include "cpu/view.h"
 
@@ -80,6 +81,8 @@ void write_mass_gradients(const View<T>& view, std::vector<double>& d_a, std::ve
 // Gradients of problem p into the adjoint's outputs; `view` is open and was not refused.
 template <typename T>
 void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team);
+template <typename T>
+void implicit_gradient(const KeptProblem<T>& kept, const Adjoint& adjoint, std::int64_t p, Team& team);
 template <typename T>
 void unrolled_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads);
 

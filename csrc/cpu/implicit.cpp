@@ -6,13 +6,17 @@
 //     dL/dD = P . (s (1 + E) + x + y + w)
 //     dL/da = k1' (r/a) (s f + eps x) + w dW/da,      k1' = 1 (entropy), 1 + eps/kappa1 (product);  same for b.
 //
+// The plan is the one that the solve has kept, P = diag(u) K diag(v), else it is evaluated anew (K = P, u = v = 1).
+//
 // W is the regularised cost: dW/da = f (hard) or kappa1 (1 - r/a) (soft), and with the product reference the dual
 // potential f - eps log a in the place of f, and a further -eps (r/a - sum b).
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "cpu/gradient.h"
+#include "cpu/kept.h"
 #include "cpu/kernels.h"
 #include "cpu/linear_system.h"
 #include "cpu/stored_matrix.h"
@@ -69,17 +73,23 @@ double vanished_mass_gradient(const Side& side, const Side& other, const Upstrea
   return d;
 }
 
-template <typename T>
+template <typename T, typename S>
 class ImplicitGradient {
  public:
   ImplicitGradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team)
       : view_(view), n_(view.n), m_(view.m), team_(team), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
-        up_(read_upstream(view.rows, view.columns, adjoint, p)), plan_(n_, m_, team), r_(n_), c_(m_, 0.0),
-        x_(n_), y_(m_), da_(n_), db_(m_) {}
+        up_(read_upstream(view.rows, view.columns, adjoint, p)), k_(n_, m_, team), u_(n_, 1.0), v_(m_, 1.0), r_(n_),
+        c_(m_, 0.0), h1_(n_), h2_(m_, 0.0), x_(n_), y_(m_), da_(n_), db_(m_), tolerance_(kTolerance) {
+    if constexpr (std::is_same_v<S, double>) fill_plan(h1_, h2_);
+  }
+
+  ImplicitGradient(const KeptPlan<T, S>& kept, const Adjoint& adjoint, std::int64_t p, Team& team)
+      : view_(kept.view), n_(view_.n), m_(view_.m), team_(team), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
+        up_(read_upstream(view_.rows, view_.columns, adjoint, p)), k_(n_, m_, team, kept.k), u_(kept.u), v_(kept.v),
+        r_(kept.sums.rows), c_(kept.sums.columns), h1_(kept.sums.row_entropy), h2_(kept.sums.column_entropy), x_(n_), y_(m_),
+        da_(n_), db_(m_), tolerance_(std::fmax(kTolerance, kShare * kept.tolerance)), factor_(&kept.factor) {}
 
   void run(const Adjoint& adjoint, std::int64_t p) {
-    std::vector<double> h1(n_), h2(m_, 0.0);
-    fill_plan(h1, h2);
     adjoint.residual[p] = 0.0;
     if (adjoint.mode != Gradient::frozen) {
       if (view_.both_hard()) {
@@ -88,7 +98,7 @@ class ImplicitGradient {
       }
       eliminate_empty(view_.rows, view_.columns, g_, r_, up_.f, up_.g, da_, /*by_rows=*/true);
       eliminate_empty(view_.columns, view_.rows, f_, c_, up_.g, up_.f, db_, /*by_rows=*/false);
-      if (right_side(h1, h2)) adjoint.residual[p] = solve(h1, h2);
+      if (right_side(h1_, h2_)) adjoint.residual[p] = solve();
       mass_gradients();
     }
     if (adjoint.grad_cost) cost_gradient(static_cast<T*>(adjoint.grad_cost) + p * n_ * m_, adjoint.mode == Gradient::frozen);
@@ -102,11 +112,11 @@ class ImplicitGradient {
     constexpr std::int64_t kChunk = 128;
     const std::int64_t chunks = (n_ + kChunk - 1) / kChunk;
     std::vector<double> columns(chunks * m_, 0.0), entropies(chunks * m_, 0.0);
-    team_.split_if(plan_.parallel(), chunks, [&](std::int64_t first, std::int64_t last) {
+    team_.split_if(k_.parallel(), chunks, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t chunk = first; chunk < last; ++chunk)
         for (std::int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, n_); ++i) {
-          double* p = plan_.row(i);
-          std::fill(p + m_, p + plan_.padded(), 0.0);
+          double* p = k_.row(i);
+          std::fill(p + m_, p + k_.padded(), 0.0);
           if (!view_.rows.active[i]) {  // a row that can carry nothing has no plan
             std::fill(p, p + m_, 0.0);
             continue;
@@ -168,17 +178,36 @@ class ImplicitGradient {
     return rows > 0.0 || columns > 0.0;
   }
 
-  // The side with fewer entries is the one that is kept. Gradients in float32 need no more than a part of their rounding.
-  double solve(const std::vector<double>& h1, const std::vector<double>& h2) {
+  // The side with fewer entries is the one that is kept.
+  double solve() {
     const auto k = [&](const Side& side) { return side.hard ? 1.0 : 1.0 + view_.epsilon / side.kappa; };
     const double k1 = k(view_.rows), k2 = k(view_.columns);
-    if (m_ <= n_) return solve_plan_system(plan_, r_, c_, k1, k2, view_.both_hard(), kTolerance, h1, h2, x_, y_);
+    const bool both_hard = view_.both_hard();
+    if (m_ <= n_ && (sizeof(S) == 8 || tolerance_ >= kSingle)) {
+      const double reached =
+          solve_plan_system<S>({k_, u_, v_, r_, c_, factor_}, {k1, k2, both_hard, tolerance_}, h1_, h2_, x_, y_);
+      if (sizeof(S) == 8 || reached <= tolerance_) return reached;
+    }
+    if (m_ <= n_) {
+      StoredMatrix<double> plan(n_, m_, team_);
+      team_.split_if(plan.parallel(), n_, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          double* p = plan.row(i);
+          for (std::int64_t j = 0; j < m_; ++j) p[j] = u_[i] * static_cast<double>(k_.row(i)[j]) * v_[j];
+          std::fill(p + m_, p + plan.padded(), 0.0);
+        }
+      });
+      const std::vector<double> rows(n_, 1.0), columns(m_, 1.0);
+      return solve_plan_system<double>({plan, rows, columns, r_, c_}, {k1, k2, both_hard, tolerance_}, h1_, h2_, x_, y_);
+    }
     StoredMatrix<double> transposed(m_, n_, team_);
     for (std::int64_t j = 0; j < m_; ++j) std::fill(transposed.row(j) + n_, transposed.row(j) + transposed.padded(), 0.0);
     for (std::int64_t begin = 0; begin < m_; begin += 8)
       for (std::int64_t i = 0; i < n_; ++i)
-        for (std::int64_t j = begin; j < std::min(begin + 8, m_); ++j) transposed.row(j)[i] = plan_.row(i)[j];
-    return solve_plan_system(transposed, c_, r_, k2, k1, view_.both_hard(), kTolerance, h2, h1, y_, x_);
+        for (std::int64_t j = begin; j < std::min(begin + 8, m_); ++j)
+          transposed.row(j)[i] = u_[i] * static_cast<double>(k_.row(i)[j]) * v_[j];
+    const std::vector<double> rows(m_, 1.0), columns(n_, 1.0);
+    return solve_plan_system<double>({transposed, rows, columns, c_, r_}, {k2, k1, both_hard, tolerance_}, h2_, h1_, y_, x_);
   }
 
   void mass_gradients() {
@@ -201,19 +230,23 @@ class ImplicitGradient {
   void cost_gradient(T* out, bool frozen) const {
     const double constant = up_.sharp + up_.regularized;
     const std::vector<double> none(frozen ? m_ : 0, 0.0);
-    team_.split_if(plan_.parallel(), n_, [&](std::int64_t begin, std::int64_t end) {
+    team_.split_if(k_.parallel(), n_, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const double f = view_.rows.active[i] ? f_[i] : 0.0;
-        row_kernels<T>().plan_gradient(view_.row(i), plan_.row(i), f, g_, view_.inverse_epsilon,
-                                       frozen ? constant : constant + x_[i], frozen ? 0.0 : up_.sharp,
-                                       frozen ? none.data() : y_.data(), out + i * m_, m_);
+        build_kernel<T, S>().plan_gradient(view_.row(i), k_.row(i), u_[i], v_.data(), f, g_, view_.inverse_epsilon,
+                                           frozen ? constant : constant + x_[i], frozen ? 0.0 : up_.sharp,
+                                           frozen ? none.data() : y_.data(), out + i * m_, m_);
       }
     });
     if (frozen) return;
     for (const Extra& e : extra_) out[e.i * m_ + e.j] += static_cast<T>(e.flow);
   }
 
-  static constexpr double kTolerance = sizeof(T) == 4 ? 1e-9 : 1e-14;
+  // Gradients in float32 need no more than a part of their rounding, those of a loose solve no more than a part of its own
+  // residual.
+  static constexpr double kTolerance = sizeof(T) == 4 ? 1e-9 : 1e-14, kShare = 1e-3;
+  // What products with a float32 matrix can reach.
+  static constexpr double kSingle = 5e-7;
   // Rows with less than this share of the plan count as empty: 1/r would overflow with what it multiplies.
   static constexpr double kEmpty = 1e-100;
   struct Extra {
@@ -226,8 +259,10 @@ class ImplicitGradient {
   Team& team_;
   const double *f_, *g_;
   Upstream up_;
-  StoredMatrix<double> plan_;
-  std::vector<double> r_, c_, x_, y_, da_, db_;
+  StoredMatrix<S> k_;
+  std::vector<double> u_, v_, r_, c_, h1_, h2_, x_, y_, da_, db_;
+  const double tolerance_;
+  const Factor* factor_ = nullptr;
   std::vector<Extra> extra_;  // what the potentials of empty rows and columns add to dL/dD
 };
 
@@ -235,10 +270,20 @@ class ImplicitGradient {
 
 template <typename T>
 void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team) {
-  ImplicitGradient<T>(view, adjoint, p, team).run(adjoint, p);
+  ImplicitGradient<T, double>(view, adjoint, p, team).run(adjoint, p);
+}
+
+template <typename T>
+void implicit_gradient(const KeptProblem<T>& kept, const Adjoint& adjoint, std::int64_t p, Team& team) {
+  if (kept.single)
+    ImplicitGradient<T, float>(static_cast<const KeptPlan<T, float>&>(kept), adjoint, p, team).run(adjoint, p);
+  else
+    ImplicitGradient<T, double>(static_cast<const KeptPlan<T, double>&>(kept), adjoint, p, team).run(adjoint, p);
 }
 
 template void implicit_gradient<float>(const View<float>&, const Adjoint&, std::int64_t, Team&);
 template void implicit_gradient<double>(const View<double>&, const Adjoint&, std::int64_t, Team&);
+template void implicit_gradient<float>(const KeptProblem<float>&, const Adjoint&, std::int64_t, Team&);
+template void implicit_gradient<double>(const KeptProblem<double>&, const Adjoint&, std::int64_t, Team&);
 
 }  // namespace wbm

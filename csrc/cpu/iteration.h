@@ -6,11 +6,13 @@
 #include <cmath>
 #include <memory>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cpu/anneal.h"
 #include "cpu/interrupt.h"
 #include "cpu/kernels.h"
+#include "cpu/relaxation.h"
 #include "cpu/report.h"
 #include "cpu/scaling.h"
 #include "cpu/team.h"
@@ -40,13 +42,26 @@ class Iteration {
   }
 
   // The costs and the residual of (f, g): from the stored kernel where its plan is as good as theirs, else from D.
-  void report(const Solution& out, std::int64_t p) const {
-    PlanSums sums;
+  void report(const Solution& out, std::int64_t p) {
     double error = 0.0;
-    const bool stored = scaled_ && done_ > 0 && scaling_->sums(sums, error);
-    if (stored) wbm::report(view_, sums, f_, g_, out, p);
+    const bool keeps = out.kept != nullptr;
+    stored_ = scaled_ && done_ > 0 && scaling_->sums(sums_, error, keeps ? f_ : nullptr, g_);
+    if (stored_) wbm::report(view_, sums_, f_, g_, out, p);
     const double margin = options_.tol > 0.0 ? options_.tol - out.residual[p] : 1e-6;
-    if (!stored || !(error <= margin)) wbm::report(view_, sum_plan(view_, team_, f_, g_), f_, g_, out, p);
+    stored_ = stored_ && error <= margin;
+    if (!stored_) wbm::report(view_, sum_plan(view_, team_, f_, g_), f_, g_, out, p);
+  }
+
+  // The plan reported, if it is the stored one and each row and column of it carries mass that a gradient can divide by.
+  std::unique_ptr<Kept> hand_over() {
+    if (!stored_) return nullptr;
+    double mass = 0.0;
+    for (const double r : sums_.rows) mass += r;
+    const auto carries = [&](const std::vector<double>& sums) {
+      return std::all_of(sums.begin(), sums.end(), [&](double x) { return x > kLeastShare * mass && x < kInf; });
+    };
+    if (!carries(sums_.rows) || !carries(sums_.columns)) return nullptr;
+    return scaling_->hand_over(std::move(sums_), options_.tol);
   }
 
   // From now on sums are float64: the potentials delivered missed a target that the float32 sums had met.
@@ -62,6 +77,8 @@ class Iteration {
   std::int64_t done() const { return done_; }
 
  private:
+  static constexpr double kLeastShare = 1e-60;
+
   // Iterations on the stored kernel where its scalings are in range, else in the log domain.
   End iterate(double target, double* history) {
     const bool test = options_.tol > 0.0, marginal = options_.criterion == Criterion::marginal;
@@ -72,7 +89,8 @@ class Iteration {
       if (done_ >= options_.max_iter || raised(options_.interrupt)) return End::limit;
       double residual = kInf;
       if (scaled_) {
-        const Scaling::Outcome outcome = scaling_->iterate(test ? stored_target(target) : -1.0, translates, residual);
+        const Scaling::Outcome outcome = 
+            scaling_->iterate(test ? stored_target(target) : -1.0, relaxation_.omega(), translates, residual);
         if (outcome == Scaling::Outcome::met) return End::met;
         if (!precise_ && (std::isnan(residual) || (test && stagnates(residual)))) {
           if (done_ > 0) scaling_->read(f_, g_);
@@ -83,17 +101,24 @@ class Iteration {
         if (outcome == Scaling::Outcome::accepted) {
           ++done_;
           wait_ = pause_ = 0;
+          gained_ = true;
+          if (translates && std::isfinite(residual)) relaxation_.observe(residual);
           if (translates && crawls(residual, target)) {
             const End end = accelerate(target);
             if (end != End::stagnated) return end;
           }
           continue;
         }
+        scaled_ = false;
+        if (std::exchange(gained_, false)) {  // the scalings have only left their range
+          scaling_->read(f_, g_);
+          absorb(/*exact=*/relaxation_.omega() == 1.0);
+          if (scaled_) continue;
+        }
         // Nothing was gained since the last absorption: wait longer and longer before the next one.
         pause_ = std::min<std::int64_t>(2 * pause_ + 1, 64);
         wait_ = pause_;
         if (done_ > 0) scaling_->read(f_, g_);  // else g is still 0
-        scaled_ = false;
       }
       row_log_sums();
       if (test && marginal && done_ > 0) {
@@ -189,12 +214,12 @@ class Iteration {
 
   // K holds plan entries over a b: where a soft marginal carries far less than its mass they are as small as that share,
   // and must not flush to zero.
-  void absorb() {
+  void absorb(bool exact = true) {
     const double share = std::fmin(log_share(view_.rows, f_), log_share(view_.columns, g_));
     if (share < -400.0) return;
     if (share < -18.0 && !precise_) refine();
     if (!has_scaling()) return;
-    scaling_->absorb(f_, g_);
+    scaling_->absorb(f_, g_, exact);
     scaled_ = true;
   }
 
@@ -337,11 +362,15 @@ class Iteration {
   double translation_error_ = 0.0, best_ = kInf;
   std::int64_t done_ = 0, pause_ = 0, wait_ = 0;
   int since_best_ = 0;
+  Relaxation relaxation_;
   bool accelerated_ = false;                        // Newton has had its turn
   std::int64_t since_first_ = 0;                    // scaled iterations
   double anchor_ = kInf;                            // residual kWindow iterations ago
   std::unique_ptr<Scaling> scaling_;
   bool scaled_ = false;                             // the state is scaling_'s, not f_, g_
+  bool gained_ = false;                             // an iteration was accepted since the last absorption
+  bool stored_ = false;                             // the last report is of scaling_'s plan, with these sums
+  PlanSums sums_;
   bool precise_ = std::is_same_v<T, double>;        // sums in float64
 };
 

@@ -83,6 +83,13 @@ struct BuildKernel {
   // with p_j = u k_j v_j: sum += sum_j p_j, value += sum_j p_j D_j, column_j += p_j
   void (*add_plan)(const T* cost, const S* k, double u, const double* v, std::int64_t m, double* column, double* sum,
                    double* value);
+  // the same, and with e_j = (f + g_j - D_j) / eps: entropy += sum_j p_j e_j, column_entropy_j += p_j e_j (0 where p_j = 0)
+  void (*add_entropy)(const T* cost, const S* k, double u, const double* v, double f, const double* g,
+                      double inverse_epsilon, std::int64_t m, double* column, double* column_entropy, double* sum,
+                      double* entropy, double* value);
+  // out_j = p_j (constant + sharp e_j + y_j), 0 where p_j = 0
+  void (*plan_gradient)(const T* cost, const S* k, double u, const double* v, double f, const double* g,
+                        double inverse_epsilon, double constant, double sharp, const double* y, T* out, std::int64_t m);
 };
 
 // Loops over the n entries of one side.
@@ -90,6 +97,8 @@ struct VectorKernels {
   void (*divide)(const double* x, const double* y, double* out, std::int64_t n);
   // error = sum |u s - target|, mass = sum u s
   void (*row_error)(const double* u, const double* s, const double* target, std::int64_t n, double* error, double* mass);
+  // next = u (next / u)^omega
+  void (*relax)(const double* u, double omega, double* next, std::int64_t n);
   // 1 when mass / limit <= x <= limit mass for all entries
   int (*within)(const double* x, const double* mass, double limit, std::int64_t n);
   double (*total)(const double* x, std::int64_t n);
@@ -135,6 +144,21 @@ struct FactorKernels {
   void (*solve)(const float* m, std::int64_t stride, std::int64_t size, const double* pivot, const double* b, double* x);
 };
 
+// --- squared distances (kernels_points.cpp) ----------------------------------------------------------------------------
+// Columns of y' are padded to a multiple of this.
+inline constexpr std::int64_t kDistanceColumns = 32;
+
+// out_ij = scale (x_squares_i + y_squares_j - 2 sum_c x_ic y_cj), 0 where that is negative; out has rows of m entries, y rows
+// of `padded`.
+template <typename S>
+using DistanceKernel = void (*)(const S* x, const S* x_squares, std::int64_t rows, const S* y, const S* y_squares,
+                                std::int64_t k, std::int64_t m, std::int64_t padded, S scale, S* out);
+
+struct DistanceKernels {
+  DistanceKernel<float> float32;
+  DistanceKernel<double> float64;
+};
+
 // --- the tables of the machine the code runs on ----------------------------------------------------------------------------
 template <typename T>
 const RowKernels<T>& row_kernels();
@@ -144,6 +168,8 @@ template <typename T, typename S>
 const BuildKernel<T, S>& build_kernel();
 const VectorKernels& vector_kernels();
 const FactorKernels& factor_kernels();
+template <typename S>
+DistanceKernel<S> distance_kernel();
 const char* instruction_set();
 
 }  // namespace wbm

@@ -161,21 +161,74 @@ void add_plan(const T* cost, const S* k, double u, const double* v, std::int64_t
 // Loops over one side's vectors; tails run through the same lanes.
 template <typename Lanes>
 inline void each(std::int64_t n, const Lanes& lanes) {
-  std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) lanes(i, kLanes);
-  if (i < n) lanes(i, n - i);
+  const std::int64_t whole = n / kLanes * kLanes;
+  for (std::int64_t i = 0; i < whole; i += kLanes) lanes(i, kLanes);
+  if (whole < n) lanes(whole, n % kLanes);
 }
 
-inline Vec load_some(const double* p, std::int64_t count, double fill) {
+template <typename T>
+inline Vec load_some(const T* p, std::int64_t count, double fill) {
   if (count == kLanes) return load(p);
   Vec v = splat(fill);
-  for (std::int64_t k = 0; k < count; ++k) v[k] = p[k];
+  for (std::int64_t k = 0; k < count; ++k) v[k] = static_cast<double>(p[k]);
   return v;
 }
 
-inline void store_some(double* p, Vec v, std::int64_t count) {
+template <typename T>
+inline void store_some(T* p, Vec v, std::int64_t count) {
   if (count == kLanes) return store(p, v);
-  for (std::int64_t k = 0; k < count; ++k) p[k] = v[k];
+  for (std::int64_t k = 0; k < count; ++k) p[k] = static_cast<T>(v[k]);
+}
+
+// p_j = u k_j v_j and e_j = (f + g_j - D_j) / eps for `count` columns from j on
+template <typename T, typename S>
+struct PlanRow {
+  const T* cost;
+  const S* k;
+  double u;
+  const double* v;
+  double f;
+  const double* g;
+  double inverse_epsilon;
+
+  Vec plan(std::int64_t j, std::int64_t count) const {
+    return load_some(k + j, count, 0.0) * load_some(v + j, count, 0.0) * u;
+  }
+  Vec cost_at(std::int64_t j, std::int64_t count) const { return load_some(cost + j, count, 0.0); }
+  Vec exponent(std::int64_t j, std::int64_t count, Vec d) const {
+    return (load_some(g + j, count, 0.0) - d + f) * inverse_epsilon;
+  }
+};
+
+template <typename T, typename S>
+void add_entropy(const T* cost, const S* k, double u, const double* v, double f, const double* g, double inverse_epsilon,
+                 std::int64_t m, double* column, double* column_entropy, double* sum_, double* entropy, double* value) {
+  const PlanRow<T, S> row{cost, k, u, v, f, g, inverse_epsilon};
+  Vec total = splat(0.0), weighted = splat(0.0), spent = splat(0.0);
+  each(m, [&](std::int64_t j, std::int64_t c) {
+    const Vec p = row.plan(j, c), d = row.cost_at(j, c), e = row.exponent(j, c, d);
+    const auto carries = p > splat(0.0);  // a forbidden pair has D = inf and p = 0
+    const Vec pe = carries ? p * e : splat(0.0);
+    total += p;
+    weighted += pe;
+    spent += carries ? p * d : splat(0.0);
+    store_some(column + j, load_some(column + j, c, 0.0) + p, c);
+    store_some(column_entropy + j, load_some(column_entropy + j, c, 0.0) + pe, c);
+  });
+  *sum_ += sum(total);
+  *entropy += sum(weighted);
+  *value += sum(spent);
+}
+
+template <typename T, typename S>
+void plan_gradient(const T* cost, const S* k, double u, const double* v, double f, const double* g, double inverse_epsilon,
+                   double constant, double sharp, const double* y, T* out, std::int64_t m) {
+  const PlanRow<T, S> row{cost, k, u, v, f, g, inverse_epsilon};
+  each(m, [&](std::int64_t j, std::int64_t c) {
+    const Vec p = row.plan(j, c), e = row.exponent(j, c, row.cost_at(j, c));
+    const Vec d = p * (e * sharp + load_some(y + j, c, 0.0) + constant);
+    store_some(out + j, p > splat(0.0) ? d : splat(0.0), c);
+  });
 }
 
 void divide(const double* x, const double* y, double* out, std::int64_t n) {
@@ -193,6 +246,13 @@ void row_error(const double* u, const double* s, const double* target, std::int6
   });
   *error = sum(e);
   *mass = sum(total);
+}
+
+void relax(const double* u, double omega, double* next, std::int64_t n) {
+  each(n, [&](std::int64_t i, std::int64_t c) {
+    const Vec x = load_some(u + i, c, 1), y = load_some(next + i, c, 1);
+    store_some(next + i, x * exp(log(y / x) * omega), c);
+  });
 }
 
 // 1 when mass / limit <= x <= limit mass for all entries (NaN is not)
@@ -231,15 +291,18 @@ void logarithm(const double* x, double* out, std::int64_t n) {
   each(n, [&](std::int64_t i, std::int64_t c) { store_some(out + i, log(load_some(x + i, c, 1)), c); });
 }
 
+template <typename T, typename S>
+constexpr BuildKernel<T, S> table = {build<T, S>, add_plan<T, S>, add_entropy<T, S>, plan_gradient<T, S>};
+
 }  // namespace
 
 extern const ScalingTable scaling_kernels;
 const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float>, fused<float>, reduce<float>},
                                       {block_rows, dots<double>, accumulate<double>, fused<double>, reduce<double>},
-                                      {build<float, float>, add_plan<float, float>},
-                                      {build<float, double>, add_plan<float, double>},
-                                      {build<double, float>, add_plan<double, float>},
-                                      {build<double, double>, add_plan<double, double>},
-                                      {divide, row_error, within, total, power, exp_linear, logarithm}};
+                                      table<float, float>,
+                                      table<float, double>,
+                                      table<double, float>,
+                                      table<double, double>,
+                                      {divide, row_error, relax, within, total, power, exp_linear, logarithm}};
 
 }  // namespace wbm::WBM_ISA

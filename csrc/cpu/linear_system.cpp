@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "cpu/factor.h"
 #include "cpu/schur.h"
+#include "cpu/view.h"
 
 namespace wbm {
 namespace {
@@ -13,30 +15,37 @@ constexpr int kTrial = 12;            // products after which the rate of plain 
 constexpr double kCheaper = 60.0;     // products that a factor costs
 constexpr std::int64_t kLargestFactor = 6144;
 
+template <typename S>
 class System {
  public:
-  System(StoredMatrix<double>& plan, const std::vector<double>& r, const std::vector<double>& c, double k1, double k2,
-         bool both_hard)
-      : plan_(plan), h_(plan, both_hard), c_(c), n_(r.size()), m_(c.size()), residual_(m_), best_y_(m_, 0.0) {
-    for (std::size_t i = 0; i < n_; ++i) h_.weight[i] = r[i] > 0.0 ? 1.0 / (k1 * r[i]) : 0.0;
-    for (std::size_t j = 0; j < m_; ++j) {
-      h_.v[j] = c[j] > 0.0 ? 1.0 : 0.0;
-      h_.diagonal[j] = c[j] > 0.0 ? k2 * c[j] : 1.0;
+  System(const PlanMatrix<S>& plan, const PlanSystem& system)
+      : k_(plan.k), u_(plan.u), c_(plan.c), h_(plan.k, system.both_hard), known_(plan.factor), n_(plan.r.size()), m_(plan.c.size()), share_(n_),
+        residual_(m_), best_y_(m_, 0.0) {
+    for (std::size_t i = 0; i < n_; ++i) {
+      share_[i] = plan.r[i] > 0.0 ? 1.0 / (system.k1 * plan.r[i]) : 0.0;
+      h_.weight[i] = share_[i] * u_[i] * u_[i];
     }
-    h_.carried = c;
-    excess_ = k2 - 1.0 / k1;
+    for (std::size_t j = 0; j < m_; ++j) {
+      h_.v[j] = c_[j] > 0.0 ? plan.v[j] : 0.0;
+      h_.diagonal[j] = c_[j] > 0.0 ? system.k2 * c_[j] : 1.0;
+    }
+    h_.carried = c_;
+    excess_ = system.k2 - 1.0 / system.k1;
   }
 
   double solve(double tolerance, const std::vector<double>& h1, const std::vector<double>& h2, std::vector<double>& x,
                std::vector<double>& y) {
     // h2 - P' (h1 / (k1 r)); the scale of the answer's error is that of both terms before they cancel
-    plan_.set_v([](std::int64_t) { return 0.0; });
-    std::vector<double> eliminated(n_);
-    for (std::size_t i = 0; i < n_; ++i) eliminated[i] = h_.weight[i] * h1[i];
-    plan_.pass([&](std::int64_t r, int) { return eliminated.data() + r; });
+    k_.set_v([](std::int64_t) { return 0.0; });
+    std::vector<double> eliminated(n_), scaled(n_);
+    for (std::size_t i = 0; i < n_; ++i) {
+      eliminated[i] = share_[i] * h1[i];
+      scaled[i] = u_[i] * eliminated[i];
+    }
+    k_.pass([&](std::int64_t r, int) { return scaled.data() + r; });
     double scale = 0.0;
     for (std::size_t j = 0; j < m_; ++j) {
-      const double other = plan_.column_sums[j];
+      const double other = h_.v[j] * k_.column_sums[j];
       residual_[j] = c_[j] > 0.0 ? h2[j] - other : 0.0;
       if (c_[j] > 0.0) scale += (h2[j] * h2[j] + other * other) / h_.diagonal[j];
     }
@@ -44,13 +53,14 @@ class System {
     h_.project(residual_);
     std::fill(y.begin(), y.end(), 0.0);
     best_ = size();
+    best_residual_ = residual_;
     iterate(tolerance * scale, y);
     y = best_y_;
     centre(y);
 
-    plan_.set_v([&](std::int64_t j) { return y[j]; });
-    plan_.pass([&](std::int64_t r, int) { return eliminated.data() + r; });
-    for (std::size_t i = 0; i < n_; ++i) x[i] = eliminated[i] - h_.weight[i] * plan_.sums[i];
+    k_.set_v([&](std::int64_t j) { return h_.v[j] * y[j]; });
+    k_.pass([&](std::int64_t r, int) { return scaled.data() + r; });
+    for (std::size_t i = 0; i < n_; ++i) x[i] = eliminated[i] - share_[i] * u_[i] * k_.sums[i];
     return scale > 0.0 ? best_ / scale : 0.0;
   }
 
@@ -73,69 +83,100 @@ class System {
   }
 
   void iterate(double target, std::vector<double>& y) {
-    if (!(best_ > target)) return;
-    const double first = best_;
-    int count = 0, since_best = 0, patience = 200;
-    bool slow = false;
-    const auto settled = [&] {
-      const double now = size();
-      ++count;
-      ++since_best;
-      if (now < best_) {
-        if (now < 0.5 * best_) since_best = 0;
-        best_ = now;
-        best_y_ = y;
-        best_residual_ = residual_;
-      }
-      if (!factor_.made() && m_ <= kLargestFactor && count % kTrial == 0) {
-        const double left = std::log(target / best_) / std::log(best_ / first) * count;
-        slow = !(left >= 0.0 && count + left < kCheaper);
-      }
-      return slow || !(best_ > target) || since_best >= patience;
-    };
-    const int limit = static_cast<int>(20 * std::min(n_, m_) + 500);
-    const auto by_diagonal = [&](const std::vector<double>& r, std::vector<double>& z) {
-      for (std::size_t j = 0; j < m_; ++j) z[j] = r[j] / h_.diagonal[j];
-    };
-    h_.conjugate_gradients(by_diagonal, y, residual_, limit, settled);
-    if (!slow) return;
-
-    double total = 0.0;
-    for (const double value : c_) total += value;
-    std::vector<double> excess(m_);
-    for (std::size_t j = 0; j < m_; ++j) excess[j] = std::max(excess_ * c_[j], 0.0);
-    factor_.make(plan_, h_.weight, h_.v, excess, static_cast<double>(m_) / total);
-    slow = false;
-    patience = 20;
-    since_best = 0;
-    const auto by_factor = [&](const std::vector<double>& r, std::vector<double>& z) {
-      factor_.solve(r, z);
-      centre(z);
-    };
-    h_.conjugate_gradients(by_factor, y, residual_, 100, settled);
-    if (!(best_ > target)) return;
-    y = best_y_;  // the factor has met its limits
-    residual_ = best_residual_;
-    patience = 200;
-    since_best = 0;
-    h_.conjugate_gradients(by_diagonal, y, residual_, limit, settled);
+    target_ = target;
+    if constexpr (std::is_same_v<S, double>) {
+      const bool known = known_ && known_->made();  // the solve needed a factor: so does this
+      const bool slow = known ? run(y, *known_, kCheaper / 2) : run_by_diagonal(y, /*judge=*/m_ <= kLargestFactor);
+      if (!slow) return;
+      if (known) restart(y);
+      double total = 0.0;
+      for (const double value : c_) total += value;
+      std::vector<double> excess(m_);
+      for (std::size_t j = 0; j < m_; ++j) excess[j] = std::max(excess_ * c_[j], 0.0);
+      Factor factor;
+      factor.make(k_, h_.weight, h_.v, excess, static_cast<double>(m_) / total);
+      run(y, factor, kInf);
+      if (!(best_ > target)) return;
+      restart(y);  // the factor has met its limits
+    }
+    run_by_diagonal(y, /*judge=*/std::is_same_v<S, float>);
   }
 
-  StoredMatrix<double>& plan_;
-  Schur h_;
-  Factor factor_;
-  const std::vector<double>& c_;
+  // From the best answer so far.
+  void restart(std::vector<double>& y) {
+    y = best_y_;
+    residual_ = best_residual_;
+  }
+
+  // Takes note of a new y. True when the target is met, or the residual has not halved within `patience` products.
+  bool settled(const std::vector<double>& y, int patience) {
+    const double now = size();
+    ++since_halved_;
+    if (now < best_) {
+      if (now < 0.5 * best_) since_halved_ = 0;
+      best_ = now;
+      best_y_ = y;
+      best_residual_ = residual_;
+    }
+    return !(best_ > target_) || since_halved_ >= patience;
+  }
+
+  bool run(std::vector<double>& y, const Factor& factor, double most) {
+    const auto precondition = [&](const std::vector<double>& r, std::vector<double>& z) {
+      factor.solve(r, z);
+      centre(z);
+    };
+    return run(y, precondition, 100, kTrial / 3, 20, most);
+  }
+
+  bool run_by_diagonal(std::vector<double>& y, bool judge) {
+    const auto precondition = [&](const std::vector<double>& r, std::vector<double>& z) {
+      for (std::size_t j = 0; j < m_; ++j) z[j] = r[j] / h_.diagonal[j];
+    };
+    return run(y, precondition, static_cast<int>(20 * std::min(n_, m_) + 500), kTrial, 200, judge ? kCheaper : kInf);
+  }
+
+  // At most `products` of them. True when it was given up, for at the rate of the last `trial` ones it would take more
+  // than `most`.
+  template <typename Precondition>
+  bool run(std::vector<double>& y, const Precondition& precondition, int products, int trial, int patience, double most) {
+    since_halved_ = 0;
+    double before = best_;
+    int count = 0;
+    bool slow = false;
+    h_.conjugate_gradients(precondition, y, residual_, products, [&] {
+      const bool done = settled(y, patience);
+      if (++count % trial == 0 && best_ > target_) {
+        const double left = std::log(target_ / best_) / std::log(best_ / before) * trial;
+        slow = !(left >= 0.0 && count + left < most) && most < kInf;
+        before = best_;
+      }
+      return slow || done;
+    });
+    return slow;
+  }
+
+  StoredMatrix<S>& k_;
+  const std::vector<double>&u_, &c_;
+  Schur<S> h_;
+  const Factor* known_;
   const std::size_t n_, m_;
-  double excess_, best_ = 0.0;
-  std::vector<double> residual_, best_y_, best_residual_;
+  double excess_, best_ = 0.0, target_ = 0.0;
+  int since_halved_ = 0;
+  std::vector<double> share_, residual_, best_y_, best_residual_;  // share = 1 / (k1 r)
 };
 
 }  // namespace
 
-double solve_plan_system(StoredMatrix<double>& plan, const std::vector<double>& r, const std::vector<double>& c, double k1,
-                         double k2, bool both_hard, double tolerance, const std::vector<double>& h1, const std::vector<double>& h2,
-                         std::vector<double>& x, std::vector<double>& y) {
-  return System(plan, r, c, k1, k2, both_hard).solve(tolerance, h1, h2, x, y);
+template <typename S>
+double solve_plan_system(const PlanMatrix<S>& plan, const PlanSystem& system, const std::vector<double>& h1,
+                         const std::vector<double>& h2, std::vector<double>& x, std::vector<double>& y) {
+  return System<S>(plan, system).solve(system.tolerance, h1, h2, x, y);
 }
+
+template double solve_plan_system(const PlanMatrix<float>&, const PlanSystem&, const std::vector<double>&,
+                                  const std::vector<double>&, std::vector<double>&, std::vector<double>&);
+template double solve_plan_system(const PlanMatrix<double>&, const PlanSystem&, const std::vector<double>&,
+                                  const std::vector<double>&, std::vector<double>&, std::vector<double>&);
 
 }  // namespace wbm

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "cpu/factor.h"
 #include "cpu/stored_matrix.h"
 
 namespace wbm {
@@ -15,8 +16,23 @@ namespace wbm {
 // any y + t 1 will do. Rows and columns whose sum is 0 are left out (x = y = 0 there).
 //
 // Stops at the relative residual `tolerance`, or where rounding lets it come no closer; returns what was reached.
-double solve_plan_system(StoredMatrix<double>& plan, const std::vector<double>& r, const std::vector<double>& c, double k1,
-                         double k2, bool both_hard, double tolerance, const std::vector<double>& h1, const std::vector<double>& h2,
-                         std::vector<double>& x, std::vector<double>& y);
+//
+// P = diag(u) K diag(v). Where K is float32 there is no factor: what converges too slowly is given up.
+template <typename S>
+struct PlanMatrix {
+  StoredMatrix<S>& k;
+  const std::vector<double>&u, &v, &r, &c;
+  const Factor* factor = nullptr;  // one near the Schur complement, if there is one
+};
+
+struct PlanSystem {
+  double k1, k2;
+  bool both_hard;
+  double tolerance;
+};
+
+template <typename S>
+double solve_plan_system(const PlanMatrix<S>& plan, const PlanSystem& system, const std::vector<double>& h1,
+                         const std::vector<double>& h2, std::vector<double>& x, std::vector<double>& y);
 
 }  // namespace wbm

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "cpu/factor.h"
@@ -61,6 +62,7 @@ class Newton {
       if (!k_.rows_.safe(1e80) || !in_range()) break;
     }
     publish();
+    if (factor_.made()) k_.factor_ = std::move(factor_);
     passes = passes_;
     residual = now.residual;
     return alive && now.residual <= target;
@@ -192,6 +194,7 @@ class Newton {
     rows_.accept();
     k_.cold_ = false;
     k_.slack_ = 0.0;
+    k_.column_error_ = kInf;  // the rows are exact now, the columns are not
     k_.write_v();
   }
 
@@ -200,7 +203,7 @@ class Newton {
   typename Stored::PartType &rows_, &columns_;
   const std::int64_t n_, m_;
   const double k1_;
-  Schur hessian_;
+  Schur<double> hessian_;
   Factor factor_;
   std::vector<double>&v_, &c_;  // the Hessian's v, and c = P'1
   std::vector<double> log_v_, gradient_, step_, residual_, excess_;

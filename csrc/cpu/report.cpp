@@ -38,12 +38,10 @@ template <typename T>
 PlanSums sum_plan(const View<T>& view, Team& team, const double* f, const double* g) {
   constexpr std::int64_t kWorthwhile = 1 << 14;
   const auto& kernels = row_kernels<T>();
-  return sum_plan(view.n, view.m, team, view.n * view.m >= kWorthwhile,
-                  [&](std::int64_t i, double* column, double* sum, double* value) {
-                    if (view.rows.active[i])  // a row that can carry nothing has no plan
-                      kernels.add_plan(view.row(i), view.mask_row(i), f[i], g, view.inverse_epsilon, view.m, column, sum,
-                                       value);
-                  });
+  return sum_plan(view.n, view.m, team, view.n * view.m >= kWorthwhile, false, [&](std::int64_t i, const RowSums& to) {
+    if (view.rows.active[i])  // a row that can carry nothing has no plan
+      kernels.add_plan(view.row(i), view.mask_row(i), f[i], g, view.inverse_epsilon, view.m, to.column, to.sum, to.value);
+  });
 }
 
 template <typename T>

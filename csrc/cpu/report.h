@@ -9,29 +9,43 @@
 
 namespace wbm {
 
-// What the costs and the residual are made of. Row and column sums of the plan, and <D, P>.
+// What the costs and the residual are made of: row and column sums of the plan, <D, P>; and, for a backward to come, the
+// sums of P log P.
 struct PlanSums {
-  std::vector<double> rows, columns;
+  std::vector<double> rows, columns, row_entropy, column_entropy;
   double sharp = 0.0;
 };
 
-// add_row(i, column sums, sum, value) adds row i of the plan to its column sums, its sum and its cost. Chunks of rows have
-// their own column sums, added in order: the result does not depend on the threads.
+// Where a row of the plan is added: column sums, its own sum and cost; the entropies where they are wanted, else nullptr.
+struct RowSums {
+  double *column, *sum, *value, *column_entropy, *entropy;
+};
+
+// add_row(i, RowSums) adds row i of the plan. Chunks of rows have their own column sums, added in order: the result does not
+// depend on the threads.
 template <typename AddRow>
-PlanSums sum_plan(std::int64_t n, std::int64_t m, Team& team, bool parallel, const AddRow& add_row) {
+PlanSums sum_plan(std::int64_t n, std::int64_t m, Team& team, bool parallel, bool entropies, const AddRow& add_row) {
   constexpr std::int64_t kChunk = 128;
-  const std::int64_t chunks = (n + kChunk - 1) / kChunk;
-  PlanSums out{std::vector<double>(n, 0.0), std::vector<double>(m, 0.0)};
-  std::vector<double> cost(n, 0.0), partial(chunks > 1 ? chunks * m : 0, 0.0);
+  const std::int64_t chunks = (n + kChunk - 1) / kChunk, width = entropies ? 2 * m : m;
+  PlanSums out;
+  out.rows.assign(n, 0.0);
+  out.columns.assign(m, 0.0);
+  if (entropies) out.row_entropy.assign(n, 0.0), out.column_entropy.assign(m, 0.0);
+  std::vector<double> cost(n, 0.0), partial(chunks * width, 0.0);
   team.split_if(parallel, chunks, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t chunk = first; chunk < last; ++chunk) {
-      double* column = chunks > 1 ? &partial[chunk * m] : out.columns.data();
+      double* column = &partial[chunk * width];
       for (std::int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, n); ++i)
-        add_row(i, column, &out.rows[i], &cost[i]);
+        add_row(i, RowSums{column, &out.rows[i], &cost[i], entropies ? column + m : nullptr,
+                           entropies ? &out.row_entropy[i] : nullptr});
     }
   });
-  for (std::int64_t chunk = 0; chunk < chunks && chunks > 1; ++chunk)
-    for (std::int64_t j = 0; j < m; ++j) out.columns[j] += partial[chunk * m + j];
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const double* column = &partial[chunk * width];
+    for (std::int64_t j = 0; j < m; ++j) out.columns[j] += column[j];
+    if (entropies)
+      for (std::int64_t j = 0; j < m; ++j) out.column_entropy[j] += column[m + j];
+  }
   for (const double x : cost) out.sharp += x;
   return out;
 }

@@ -13,6 +13,7 @@
 
 #include <memory>
 
+#include "cpu/kept.h"
 #include "cpu/report.h"
 #include "cpu/team.h"
 #include "cpu/view.h"
@@ -25,8 +26,9 @@ class Scaling {
 
   virtual ~Scaling() = default;
 
-  // Starts from these potentials: builds K (one exponential per entry) and sets u = a, v = b.
-  virtual void absorb(const double* f, const double* g) = 0;
+  // Starts from these potentials: builds K (one exponential per entry) and sets u = a, v = b. `exact`: the columns of their
+  // plan are as they should be (g is the update of f).
+  virtual void absorb(const double* f, const double* g, bool exact) = 0;
 
   // Starts at g = 0 without a single iteration: f^_i = min_j D_ij and g^_j = min_i (D_ij - f^_i) put a 1 into every row
   // and column of K. False where exp(-g^ / eps) would leave the range.
@@ -34,8 +36,9 @@ class Scaling {
 
   // One iteration. `residual` becomes that of the plan before it; at or below `target` nothing is changed (met);
   // NaN when a sum overflowed.
+  // `omega`: the over-relaxation of both updates, 1 for none.
   // `translate`: follow it by the translation of the potentials that is optimal along its line.
-  virtual Outcome iterate(double target, bool translate, double& residual) = 0;
+  virtual Outcome iterate(double target, double omega, bool translate, double& residual) = 0;
 
   // Truncated Newton steps on the semi-dual in v (u eliminated) until the residual is at most `target` or `budget` passes
   // over K are spent. False when it gave up; what was reached stays. float64 only.
@@ -45,8 +48,11 @@ class Scaling {
   virtual void read(double* f, double* g) const = 0;
 
   // Sums of the plan u K v, and its distance from the plan of the potentials read(): relative, for each entry. False where
-  // rows or columns were left out of K.
-  virtual bool sums(PlanSums& out, double& error) const = 0;
+  // rows or columns were left out of K. With these potentials, f and g, also the sums of P log P; none: nullptr.
+  virtual bool sums(PlanSums& out, double& error, const double* f, const double* g) const = 0;
+
+  // K, u and v with these sums, for the backward; the scaling is of no more use.
+  virtual std::unique_ptr<Kept> hand_over(PlanSums&& sums, double tolerance) = 0;
 
   // Largest |change of f or g| / eps for which a new K is worth its exponentials.
   static constexpr double kCalm = 8.0;

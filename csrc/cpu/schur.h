@@ -19,9 +19,10 @@ inline double dot(const std::vector<double>& x, const std::vector<double>& y) {
 
 // H = diag(diagonal) - diag(v) K' diag(weight) K diag(v), positive semidefinite. With both marginals hard H 1 = 0: where
 // `singular`, residuals are kept free of what no x can remove.
+template <typename S>
 class Schur {
  public:
-  Schur(StoredMatrix<double>& matrix, bool singular_)
+  Schur(StoredMatrix<S>& matrix, bool singular_)
       : v(matrix.columns()), weight(matrix.rows()), diagonal(matrix.columns()), carried(matrix.columns()),
         singular(singular_), k_(matrix), weighted_(matrix.rows()) {}
 
@@ -79,7 +80,7 @@ class Schur {
   }
 
  private:
-  StoredMatrix<double>& k_;
+  StoredMatrix<S>& k_;
   std::vector<double> weighted_, direction_, preconditioned_, product_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "cpu/kernels.h"
@@ -15,20 +16,26 @@ namespace wbm {
 template <typename S>
 class StoredMatrix {
  public:
-  StoredMatrix(std::int64_t rows, std::int64_t columns, Team& team)
+  StoredMatrix(std::int64_t rows, std::int64_t columns, Team& team) : StoredMatrix(rows, columns, team, Array<S>()) {
+    own_ = Array<S>(rows_ * stride_);
+    k_ = own_.data();
+  }
+
+  // The matrix that another one has released.
+  StoredMatrix(std::int64_t rows, std::int64_t columns, Team& team, const Array<S>& k)
       : sums(rows), column_sums(columns), kernels_(scaling_kernels<S>()), team_(team), rows_(rows), columns_(columns),
         padded_((columns + kPadding - 1) / kPadding * kPadding), stride_(row_stride(padded_)),
         chunk_(std::max(kLeastChunk, (rows + 63) / 64 * 8)), chunks_((rows + chunk_ - 1) / chunk_),
-        parallel_(rows * columns >= kParallel && chunks_ > 1), k_(rows * stride_), v_(padded_),
-        partial_(chunks_ * padded_) {
+        parallel_(rows * columns >= kParallel && chunks_ > 1), k_(k.data()), v_(padded_), partial_(chunks_ * padded_) {
     std::fill(v_.data() + columns_, v_.data() + padded_, S(0));
   }
 
   std::int64_t rows() const { return rows_; }
   std::int64_t columns() const { return columns_; }
   std::int64_t padded() const { return padded_; }
-  S* row(std::int64_t r) { return k_.data() + r * stride_; }
-  const S* row(std::int64_t r) const { return k_.data() + r * stride_; }
+  S* row(std::int64_t r) { return k_ + r * stride_; }
+  const S* row(std::int64_t r) const { return k_ + r * stride_; }
+  Array<S> release() { return std::move(own_); }
   Team& team() const { return team_; }
   bool parallel() const { return parallel_; }
 
@@ -89,7 +96,9 @@ class StoredMatrix {
   Team& team_;
   const std::int64_t rows_, columns_, padded_, stride_, chunk_, chunks_;
   const bool parallel_;
-  Array<S> k_, v_, partial_;
+  Array<S> own_;
+  S* k_;
+  Array<S> v_, partial_;
 };
 
 }  // namespace wbm

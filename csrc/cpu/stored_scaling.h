@@ -66,6 +66,14 @@ struct Part {
       vector_kernels().power(alpha.data() + begin, side.ratio, s, next_log.data() + begin, next.data() + begin, end - begin);
   }
 
+  // log next = log u + omega (log next - log u), for the same entries
+  void relax(double omega, std::int64_t begin, std::int64_t end) {
+    if (omega == 1.0) return;
+    if (side.hard) return vector_kernels().relax(u.data() + begin, omega, next.data() + begin, end - begin);
+    for (std::int64_t k = begin; k < end; ++k) next_log[k] = log_u[k] + omega * (next_log[k] - log_u[k]);
+    vector_kernels().exp_linear(next_log.data() + begin, 1.0, next_log.data() + begin, 0.0, next.data() + begin, end - begin);
+  }
+
   bool safe(double limit) const {
     return vector_kernels().within(next.data(), mass.data(), limit, size()) != 0;
   }
@@ -118,11 +126,13 @@ class StoredScaling final : public Scaling {
   StoredScaling(const View<T>& view, Team& team)
       : view_(view), team_(team), rows_(view.rows), columns_(view.columns), k_(rows_.size(), columns_.size(), team) {}
 
-  void absorb(const double* f, const double* g) override {
+  void absorb(const double* f, const double* g, bool exact) override {
     rows_.absorb(f, view_.epsilon);
     columns_.absorb(g, view_.epsilon);
+    factor_ = Factor();
     cold_ = false;
     build();
+    if (!exact) column_error_ = kInf;
   }
 
   bool absorb_cold() override {
@@ -146,8 +156,8 @@ class StoredScaling final : public Scaling {
     return true;
   }
 
-  Outcome iterate(double target, bool translate, double& residual) override {
-    sweep();
+  Outcome iterate(double target, double omega, bool translate, double& residual) override {
+    sweep(omega);
     residual = previous_residual();
     const VectorKernels& vectors = vector_kernels();
     if (!std::isfinite(vectors.total(k_.sums.data(), rows_.size()) +
@@ -157,12 +167,17 @@ class StoredScaling final : public Scaling {
     }
     if (residual <= target) return Outcome::met;
     columns_.update(k_.column_sums.data(), 0, columns_.size());
+    columns_.relax(omega, 0, columns_.size());
     constexpr double kLimit = sizeof(S) == 4 ? 1e10 : 1e90;
     if (!rows_.safe(kLimit) || !columns_.safe(kLimit)) return Outcome::rejected;
     rows_.accept();
     columns_.accept();
     cold_ = false;
-    slack_ = 0.0;
+    slack_ = column_error_ = 0.0;
+    if (omega != 1.0) {
+      double mass;
+      vectors.row_error(columns_.u.data(), k_.column_sums.data(), columns_.targets(), columns_.size(), &column_error_, &mass);
+    }
     if (translate) shift();
     write_v();
     return Outcome::accepted;
@@ -181,11 +196,16 @@ class StoredScaling final : public Scaling {
     columns_.read(g, view_.epsilon);
   }
 
-  bool sums(PlanSums& out, double& error) const override {
+  bool sums(PlanSums& out, double& error, const double* f, const double* g) const override {
     if (rows_.size() != view_.n || columns_.size() != view_.m) return false;
-    const auto add = build_kernel<T, S>().add_plan;
-    out = sum_plan(view_.n, view_.m, team_, k_.parallel(), [&](std::int64_t i, double* column, double* sum, double* value) {
-      add(view_.row(i), k_.row(i), rows_.u[i], columns_.u.data(), view_.m, column, sum, value);
+    const BuildKernel<T, S>& kernels = build_kernel<T, S>();
+    const double* v = columns_.u.data();
+    out = sum_plan(view_.n, view_.m, team_, k_.parallel(), f != nullptr, [&](std::int64_t i, const RowSums& to) {
+      if (f)
+        kernels.add_entropy(view_.row(i), k_.row(i), rows_.u[i], v, f[i], g, view_.inverse_epsilon, view_.m, to.column,
+                            to.column_entropy, to.sum, to.entropy, to.value);
+      else
+        kernels.add_plan(view_.row(i), k_.row(i), rows_.u[i], v, view_.m, to.column, to.sum, to.value);
     });
     double largest = view_.cost_max * view_.inverse_epsilon;  // of the terms of an exponent
     for (const Part* part : {&rows_, &columns_})
@@ -194,13 +214,27 @@ class StoredScaling final : public Scaling {
     return true;
   }
 
+  std::unique_ptr<Kept> hand_over(PlanSums&& sums, double tolerance) override {
+    auto kept = std::make_unique<KeptPlan<T, S>>();
+    kept->view = view_;
+    kept->view.interrupt = nullptr;
+    kept->single = sizeof(S) == 4;
+    kept->tolerance = tolerance;
+    kept->sums = std::move(sums);
+    kept->u = std::move(rows_.u);
+    kept->v = std::move(columns_.u);
+    kept->k = k_.release();
+    kept->factor = std::move(factor_);
+    return kept;
+  }
+
  private:
   friend class Newton<StoredScaling>;
 
   // K from the absorbed potentials: one exponential per entry. Column j of D has the exponent base_j, -inf where it
   // carries nothing; where some columns carry nothing the rows are packed.
   void build() {
-    slack_ = 0.0;
+    slack_ = column_error_ = 0.0;
     std::vector<double> column(view_.m, -kInf);
     for (std::int64_t k = 0; k < columns_.size(); ++k) column[columns_.index[k]] = columns_.base[k];
     const auto build_row = build_kernel<T, S>().build;
@@ -221,19 +255,20 @@ class StoredScaling final : public Scaling {
   }
 
   // s = K v, the next u, and t = K'u of it.
-  void sweep() {
-    k_.pass([this](std::int64_t r, int rows) {
+  void sweep(double omega = 1.0) {
+    k_.pass([this, omega](std::int64_t r, int rows) {
       rows_.update(k_.sums.data() + r, r, r + rows);
+      rows_.relax(omega, r, r + rows);
       return rows_.next.data() + r;
     });
   }
 
-  // The sums s hold the row sums of the plan before this iteration, r = u s; its columns are exact but for slack_.
+  // The sums s hold the row sums of the plan before this iteration, r = u s; the error of its columns is known.
   double previous_residual() const {
     if (cold_) return kInf;  // there is no plan before the first iteration
     double error, mass;
     vector_kernels().row_error(rows_.u.data(), k_.sums.data(), rows_.targets(), rows_.size(), &error, &mass);
-    error += mass * slack_;
+    error += column_error_ + mass * slack_;
     const double scale = std::fmax(mass, 0.5 * (view_.rows.total + view_.columns.total));
     return scale > 0.0 ? error / scale : 0.0;
   }
@@ -260,8 +295,10 @@ class StoredScaling final : public Scaling {
   Team& team_;
   Part rows_, columns_;
   StoredMatrix<S> k_;
+  Factor factor_;       // the last one of Newton's method, if it made one
   bool cold_ = false;   // at g = 0, before the first iteration
-  double slack_ = 0.0;  // relative error of the columns that the translation left
+  double column_error_ = 0.0;  // |c - c*|_1 that the over-relaxation left
+  double slack_ = 0.0;         // relative error of the columns that the translation left
 };
 
 }  // namespace wbm

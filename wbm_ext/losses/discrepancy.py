@@ -79,8 +79,8 @@ class Discrepancy:
         return self._scalar(0.0).long() if self.result is None else self.result.iterations
 
 
-def warn_of_collapse(a: Tensor, b: Tensor, min_ess: float | None) -> None:
-    """BalanceWarning when (Σw)²/Σw² of normalised masses is below ``min_ess`` × their number.
+def warn_of_collapse(a: Tensor, b: Tensor, min_ess: float | None, ess: tuple[float, float] | None = None) -> None:
+    """BalanceWarning when (Σw)²/Σw² of normalised masses, ``ess`` where known, is below ``min_ess`` × their number.
 
     Reading a number waits for the device: by default it is done on the CPU only, and never inside ``torch.compile`` or
     CUDA graph capture.
@@ -88,14 +88,15 @@ def warn_of_collapse(a: Tensor, b: Tensor, min_ess: float | None) -> None:
     if fixed_shapes(a) or min_ess == 0 or (min_ess is None and a.device.type != "cpu"):
         return
     share = MIN_ESS if min_ess is None else min_ess
-    for side, w in (("treated", a.detach()), ("other", b.detach())):
-        size, ess = len(w), 1.0 / float(torch.dot(w, w))
-        if ess < share * size:
+    sides = (a.detach(), b.detach())
+    sizes = ess or [1.0 / float(torch.dot(w, w)) for w in sides]
+    for side, size, ess_of_side in zip(("treated", "other"), map(len, sides), sizes, strict=True):
+        if ess_of_side < share * size:
             message = (
-                f"the effective sample size of the {side} samples is {ess:.1f} of {size} (below a share of {share:g}): "
-                "a few carry the mass, and a low value then means collapse, not balance; raise clip, give the "
-                "likelihood of the treatment more weight beside this loss, or take masses='self-normalized' where they "
-                "are 'softmax' (min_ess=0 silences this)"
+                f"the effective sample size of the {side} samples is {ess_of_side:.1f} of {size} (below a share of "
+                f"{share:g}): a few carry the mass, and a low value then means collapse, not balance; raise clip, give "
+                "the likelihood of the treatment more weight beside this loss, or take masses='self-normalized' where "
+                "they are 'softmax' (min_ess=0 silences this)"
             )
             warn_once(BalanceWarning(message))
             return

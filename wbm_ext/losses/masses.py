@@ -10,14 +10,19 @@ from torch.nn.functional import softplus
 from wbm_ext.losses.options import check_options
 
 
+def propensity_bounds(clip: float, logits: bool) -> tuple[float, float]:
+    """clip and 1 - clip, or their logits."""
+    if not logits:
+        return clip, 1 - clip
+    high = math.log1p(-clip) - math.log(clip) if clip > 0 else math.inf
+    return -high, high
+
+
 def clip_propensity(propensity: Tensor, clip: float, *, logits: bool = False) -> Tensor:
     """q in [clip, 1 - clip], or its logit between the same bounds; what is clipped gets no gradient."""
     if logits and clip == 0:
         return propensity
-    low, high = clip, 1 - clip
-    if logits:
-        low, high = math.log(clip) - math.log1p(-clip), math.log1p(-clip) - math.log(clip)
-    return propensity.clamp(low, high)
+    return propensity.clamp(*propensity_bounds(clip, logits))
 
 
 def log_weights(propensity: Tensor, masses: str, *, logits: bool = False) -> Tensor:

@@ -92,8 +92,9 @@ def _forward(
     b: Tensor | None,
     epsilon: float | Tensor | None,
     kappa: tuple[float, float] | Tensor,
-) -> tuple[tuple[Tensor, ...], Report | PackedReport, Tensor | None, bool | None]:
-    """sharp, regularized, f, g; the report; the history; whether all converged."""
+    keep: bool = False,
+) -> tuple[tuple[Tensor, ...], Report | PackedReport, Tensor | None, bool | None, Any]:
+    """sharp, regularized, f, g; the report; the history; whether all converged; what is kept for the backward."""
     lead = tuple(cost.shape[:-2])
     if not _on_cpu(cost):
         flat, row, column, mask = arguments.flat_data()
@@ -103,7 +104,7 @@ def _forward(
             arguments.method, arguments.criterion, arguments.gradient, arguments.tol, arguments.max_iter,
         )  # fmt: skip
         shaped = [x.reshape((*lead, *x.shape[1:])) for x in (*found, used)]
-        return tuple(shaped[:4]), Report(shaped[8], *shaped[4:8]), history, None
+        return tuple(shaped[:4]), Report(shaped[8], *shaped[4:8]), history, None, None
     kind, (n, m) = cost.dtype, cost.shape[-2:]
     history = None
     if arguments.gradient == UNROLLED:
@@ -115,22 +116,24 @@ def _forward(
         torch.empty((*lead, m), dtype=_REAL),
     )
     report = PackedReport(lead)
-    converged = native.solve(
+    converged, kept = native.solve(
         native.Numbers(cost, a, b, epsilon, kappa, arguments.mask, arguments.reference),
         (arguments.method, arguments.criterion, arguments.tol, arguments.max_iter),
         arguments.init_g,
         outputs,
         report.addresses(),
         history,
+        keep and arguments.gradient == IMPLICIT,
     )
-    return outputs, report, history, converged
+    return outputs, report, history, converged, kept
 
 
 class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         cost, a, b, epsilon, kappa, arguments, adjoint, rest = inputs
-        (sharp, regularized, f, g), report, history, converged = _forward(arguments, cost, a, b, epsilon, kappa)
+        outputs, report, history, converged, ctx.kept = _forward(arguments, cost, a, b, epsilon, kappa, keep=True)
+        sharp, regularized, f, g = outputs
         ctx.set_materialize_grads(False)
         tensors = (epsilon if isinstance(epsilon, Tensor) else None, kappa if isinstance(kappa, Tensor) else None)
         # the epsilon used and the iterations: the packed rows, or tensors of their own
@@ -161,6 +164,7 @@ class _Solve(torch.autograd.Function):
                 (f, g, iterations, history),
                 upstream,  # type: ignore[arg-type]
                 needs[:3],
+                ctx.kept,
             )
             ctx.adjoint.residual = residual
             if ctx.limit is not None and largest > ctx.limit:
@@ -232,5 +236,5 @@ def solve(arguments: Arguments) -> Solved:
             rest[0] = replace(unpacked(rest[0]), epsilon=epsilon)  # with its gradient: the plan depends on it directly
         return Solved(*outputs, *rest, adjoint)  # type: ignore[call-arg]
     found: Any
-    found, report, _, converged = _forward(arguments, cost, a, b, epsilon, kappa)
+    found, report, _, converged, _ = _forward(arguments, cost, a, b, epsilon, kappa)
     return Solved(*found, report, converged, adjoint)  # type: ignore[call-arg]

@@ -6,6 +6,8 @@ and the gradients in them have their own types.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from wbm_ext._native import core
 from wbm_ext.solver.reference import UNROLLED
 
 _REAL = torch.float64
+
+KEPT_BYTES = 1 << 25  # of D: the plan of a larger problem is evaluated anew in the backward, not kept for it
 
 Solved = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -108,8 +112,9 @@ def solve(
     outputs: tuple[Tensor, ...],
     report: tuple[int, ...],
     history: Tensor | None,
-) -> bool:
-    """One call of the CPU solver; whether every problem converged.
+    keep: bool = False,
+) -> tuple[bool, Any]:
+    """One call of the CPU solver: whether every problem converged, and with ``keep`` what ``gradient`` may go on from.
 
     ``how`` is method, criterion, tol, max_iter; the outputs are sharp, regularized (type of D), f, g; the report holds
     the addresses of the epsilon used, mass, residual, iterations and status; no history: not kept.
@@ -119,6 +124,7 @@ def solve(
         numbers.numbers,
         (*how, 0 if init_g is None else init_g.data_ptr(), torch.get_num_threads()),
         (*[x.data_ptr() for x in outputs], *report, address(history)),
+        keep and numbers.cost.numel() * numbers.cost.element_size() <= KEPT_BYTES,
     )
 
 
@@ -129,11 +135,12 @@ def gradient(
     solution: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     upstream: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None],
     wanted: tuple[bool, bool, bool],
+    kept: Any = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, float]:
     """Gradients in D, a and b (None where not wanted), each problem's residual, and the largest of these.
 
     ``solution`` is f, g, and for the unrolled mode iterations and history; ``upstream`` are the gradients on sharp,
-    regularized, f and g, None for 0.
+    regularized, f and g, None for 0; ``kept`` is what the solve of the same problem, unchanged since, has kept.
     """
     f, g, iterations, history = solution
     cost, kind = numbers.cost, numbers.cost.dtype
@@ -155,6 +162,7 @@ def gradient(
         (mode, max_iter, address(iterations), address(history), torch.get_num_threads()),
         (f.data_ptr(), g.data_ptr(), *[address(x) for x in up]),
         (address(d_cost), address(d_a), address(d_b), residual.data_ptr()),
+        kept,
     )
     return d_cost, d_a, d_b, residual, largest
 

@@ -1,0 +1,37 @@
+// The plan of a finished solve, kept for its backward: no exponential is evaluated twice.
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "cpu/factor.h"
+#include "cpu/memory.h"
+#include "cpu/report.h"
+#include "cpu/view.h"
+
+namespace wbm {
+
+class Kept {
+ public:
+  virtual ~Kept() = default;
+};
+
+// P = diag(u) K diag(v), its sums with those of P log P, and the problem as it was found to be. The cost matrix behind `view`
+// is the caller's: it must still be there, and as it was.
+template <typename T>
+struct KeptProblem : Kept {
+  View<T> view;
+  bool single = false;     // K is float32
+  double tolerance = 0.0;  // of the solve
+  PlanSums sums;
+  std::vector<double> u, v;
+};
+
+template <typename T, typename S>
+struct KeptPlan final : KeptProblem<T> {
+  Array<S> k;     // as StoredMatrix<S> lays it out
+  Factor factor;  // near the Schur complement of P; not made where the solve needed none
+};
+
+}  // namespace wbm
