@@ -76,7 +76,7 @@ void enqueue(const Problem& problem, const Adjoint& adjoint, void* workspace, vo
   AdjointArguments<T> args{};
   args.base.problem = problem;
   args.adjoint = adjoint;
-  args.team = team_of(problem, device_limits());
+  args.team = team_of(problem, device_limits(solve_system<float>));
   lay_out(problem, adjoint.mode, args.team, workspace, args.base.work, args.work);
   if (!gathers_apart(problem, adjoint.mode)) args.work.matrix = static_cast<double*>(adjoint.grad_cost);
 
@@ -98,7 +98,7 @@ std::size_t backward_workspace_bytes(const Problem& problem, Gradient mode) {
   if (problem.batch == 0) return 0;
   Workspace work;
   AdjointWorkspace more;
-  return lay_out(problem, mode, team_of(problem, device_limits()), nullptr, work, more);
+  return lay_out(problem, mode, team_of(problem, device_limits(solve_system<float>)), nullptr, work, more);
 }
 
 void backward(const Problem& problem, const Adjoint& adjoint, void* workspace, void* stream) {
