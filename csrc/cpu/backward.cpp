@@ -1,5 +1,6 @@
 // The gradients of a batch: one problem after another, or side by side.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "cpu/gradient.h"
@@ -25,8 +26,13 @@ void refuse(const View<T>& view, const Adjoint& adjoint, std::int64_t p) {
 
 template <typename T>
 void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Team& team, int threads) {
-  if (adjoint.kept && adjoint.kept[p] && adjoint.mode != Gradient::unrolled)
-    return implicit_gradient(static_cast<const KeptProblem<T>&>(*adjoint.kept[p]), adjoint, p, team);
+  if (adjoint.kept && adjoint.kept[p] && adjoint.mode != Gradient::unrolled) {
+    implicit_gradient(static_cast<const KeptProblem<T>&>(*adjoint.kept[p]), adjoint, p, team);
+    const auto finite = [](const double* d, std::int64_t count) {
+      return std::all_of(d, d + count, [](double x) { return std::isfinite(x); });
+    };
+    if (finite(adjoint.grad_a + p * problem.n, problem.n) && finite(adjoint.grad_b + p * problem.m, problem.m)) return;
+  }
   View<T> view;
   view.open(problem, p);
   if (view.status & kRefused)

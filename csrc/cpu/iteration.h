@@ -54,7 +54,7 @@ class Iteration {
 
   // The plan reported, if it is the stored one and each row and column of it carries mass that a gradient can divide by.
   std::unique_ptr<Kept> hand_over() {
-    if (!stored_) return nullptr;
+    if (!stored_ || !view_.both_hard()) return nullptr;  // soft sums may be of any size
     double mass = 0.0;
     for (const double r : sums_.rows) mass += r;
     const auto carries = [&](const std::vector<double>& sums) {
@@ -102,7 +102,7 @@ class Iteration {
           ++done_;
           wait_ = pause_ = 0;
           gained_ = true;
-          if (translates && std::isfinite(residual)) relaxation_.observe(residual);
+          if (translates && view_.both_hard() && std::isfinite(residual)) relaxation_.observe(residual);
           if (translates && crawls(residual, target)) {
             const End end = accelerate(target);
             if (end != End::stagnated) return end;
@@ -110,7 +110,7 @@ class Iteration {
           continue;
         }
         scaled_ = false;
-        if (std::exchange(gained_, false)) {  // the scalings have only left their range
+        if (std::exchange(gained_, false) && view_.both_hard()) {  // the scalings have only left their range
           scaling_->read(f_, g_);
           absorb(/*exact=*/relaxation_.omega() == 1.0);
           if (scaled_) continue;

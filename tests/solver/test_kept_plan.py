@@ -17,14 +17,14 @@ def gradients(monkeypatch, kept: bool, dtype, n, m, epsilon, tol, **options):
     rng = torch.Generator().manual_seed(5)
     x, y = torch.randn(n, 3, generator=rng, dtype=dtype), torch.randn(m, 3, generator=rng, dtype=dtype) + 0.5
     D = torch.cdist(x, y).square()
-    D = (D / D.mean()).requires_grad_()
+    D = D / D.mean()
     a = torch.rand(n, generator=rng, dtype=dtype) + 0.2
     b = torch.rand(m, generator=rng, dtype=dtype) + 0.2
     a, b = (a / a.sum()).requires_grad_(), (b / b.sum()).requires_grad_()
     result = wbm_ext.solve(D, a, b, epsilon=epsilon, tol=tol, max_iter=20_000, **options)
     loss = result.cost + 0.3 * result.regularized_cost + (result.f * torch.arange(n)).sum() / n
-    found = torch.autograd.grad(loss, (D, a, b), retain_graph=True)
-    again = torch.autograd.grad(loss, (D, a, b))
+    found = torch.autograd.grad(loss, (a, b), retain_graph=True)
+    again = torch.autograd.grad(loss, (a, b))
     assert all(torch.equal(first, second) for first, second in zip(found, again, strict=True))
     assert float(result.backward_residual) <= max(1e-3 * tol, 1e-9 if dtype == torch.float32 else 1e-12)
     return found

@@ -41,7 +41,8 @@ def _read_parquet(path: Path) -> Any:
         raise MissingFileError(f"there is no file {path}")
     try:
         return pandas.read_parquet(path)
-    except (ValueError, OSError) as error:  # pyarrow's own errors are ValueErrors
+    # pyarrow's own errors are ValueErrors; the others come from pandas, which trusts the metadata it finds
+    except (ValueError, OSError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DatasetError(f"{path} cannot be read as a Parquet table: {error}") from error
 
 

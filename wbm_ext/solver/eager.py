@@ -123,7 +123,8 @@ def _forward(
         outputs,
         report.addresses(),
         history,
-        keep and arguments.gradient == IMPLICIT,
+        # P = u K v is as exact as its sums; a gradient in D is to be so in every entry, down to the smallest
+        keep and arguments.gradient == IMPLICIT and not cost.requires_grad,
     )
     return outputs, report, history, converged, kept
 
