@@ -51,4 +51,6 @@ def test_a_reader_that_runs_something_is_found(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_longer(name):
-    assert run(name, 1000 // TARGETS[name].cost, derandomize=False)
+    assert run(
+        name, 1000 // TARGETS[name].cost, derandomize=True
+    )  # the same draws each time: others are for `make fuzz`
