@@ -12,6 +12,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 import wbm_ext
+from wbm_ext.errors import FileFormatError
 from wbm_ext.ite import create
 from wbm_ext.training import Callback
 
@@ -80,6 +81,16 @@ def test_the_refits_of_a_bootstrap_are_saved_too(small: Any, tmp_path: Path) -> 
     model = quick("tarnet", epochs=1, n_bootstrap=3).fit(**small.arguments)
     model.save(tmp_path / "model.pt")
     assert wbm_ext.load(tmp_path / "model.pt").ate(small.X) == model.ate(small.X)
+
+
+def test_a_file_without_a_learnt_value_is_refused(small: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    quick("escfr", epochs=1).fit(**small.arguments).save(path)
+    document = torch.load(path, weights_only=True)
+    del document["state"]["replicates_"]
+    torch.save(document, path)
+    with pytest.raises(FileFormatError, match=r"is damaged: its state is not that of the system 'escfr' \(KeyError"):
+        wbm_ext.load(path)
 
 
 def test_before_fit_there_is_nothing_to_save(tmp_path: Path) -> None:

@@ -79,8 +79,21 @@ class ModelFile:
     path: str
 
     def fill(self, estimator: Saveable, device: torch.device | str) -> None:
-        """Give ``estimator`` the saved state, on ``device``."""
-        estimator._set_state(_unpacked(self.state, device, self.path))
+        """Give ``estimator`` the saved state, on ``device``.
+
+        Raises
+        ------
+        FileFormatError
+            If the state is not the one of this estimator: a name is missing, or a value is of another kind.
+        """
+        state = _unpacked(self.state, device, self.path)
+        try:
+            estimator._set_state(state)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise FileFormatError(
+                f"{self.path} is damaged: its state is not that of the system {estimator.name!r} "
+                f"({type(error).__name__}: {error})"
+            ) from error
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
