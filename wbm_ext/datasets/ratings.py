@@ -71,7 +71,7 @@ class Ratings:
             given = getattr(self, count)
             array = as_ids(ids, getattr(self, ids), None if given is None else check_count(count, given))
             if given is None and array.size == 0:
-                raise ValueError(f"{count} must be given when {ids} is empty; got None")
+                raise ValueError(f"{count} must be given when {ids} is empty; got None, and no rating")
             set_field(self, ids, array)
             set_field(self, count, int(array.max()) + 1 if given is None else int(given))
         values = as_vector("ratings", self.ratings)
