@@ -5,7 +5,8 @@
 # make lint   style, types and formatting
 # make docs   the site in build/docs/html: warnings are errors, gallery scripts and doctests run, links inside are checked
 # make fuzz   arbitrary arguments and damaged files for SECONDS (60) a target: every reader, model files, the op's argument checks
-# make wheel  source distribution and manylinux wheel in dist/, for the CPU; with CUDA kernels: make wheel WBM_CUDA=on DIST=dist/cuda
+# make wheel  source distribution and manylinux wheel in dist/, for the CPU; with CUDA kernels for every architecture of a
+#             release, which is also the check that all of them compile (minutes): make wheel WBM_CUDA=on DIST=dist/cuda
 # make check-wheel   install the newest wheel of dist/ in a clean environment without compiler or CUDA, and try the README there
 # make build  rebuild the compiled module in place (seconds)
 PYTHON ?= python3
@@ -17,6 +18,7 @@ OUT    ?= results/$(DATA)
 DIST   ?= dist
 SECONDS ?= 60
 WBM_CUDA ?= off
+WBM_CUDA_ARCHS ?= release
 
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/dev.txt
@@ -50,7 +52,7 @@ fuzz: $(VENV)/test.stamp
 # libgomp is left out of the wheel: torch brings one, and two OpenMP runtimes in a process are one too many.
 wheel: $(VENV)/wheel.stamp
 	rm -rf build/wheel
-	WBM_CUDA=$(WBM_CUDA) $(BIN)/python -m build --outdir build/wheel
+	WBM_CUDA=$(WBM_CUDA) WBM_CUDA_ARCHS="$(WBM_CUDA_ARCHS)" $(BIN)/python -m build --outdir build/wheel
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir $(DIST) build/wheel/*.whl
 	cp build/wheel/*.tar.gz $(DIST)
 	ls -l $(DIST)
