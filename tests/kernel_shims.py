@@ -171,8 +171,8 @@ class ForwardShim(Shim):
         return self.run(self.call(case, **places(out)), out, seed, dropped)
 
     def plan(self, case: Case) -> tuple[int, ...]:
-        """Regime, blocks a problem, problems at once, threads a block, rows a block, whether the matrix is stored."""
-        plan = (ctypes.c_int64 * 6)()
+        """Regime, blocks a problem, problems at once, threads and rows a block, whether the matrix is stored, spare bytes."""
+        plan = (ctypes.c_int64 * 7)()
         self.library.wbm_plan(ctypes.byref(self.call(case)), plan)
         return tuple(plan)
 

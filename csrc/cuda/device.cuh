@@ -16,6 +16,7 @@
 //   WBM_ARGUMENTS           before the parameter of a kernel that hands a reference to it to functions
 //   WBM_FUNCTION            a function of the device with registers of its own, called and not inlined
 //   WBM_UNROLL              the loop after it is unrolled: arrays indexed by its counter stay in registers
+//   WBM_ROLLED              the loop after it is not: what several turns would hold at once would spill
 //   WBM_KERNEL(threads)     blocks of at most so many threads; one of them a multiprocessor is enough, so that no
 //                           register is spilled for the sake of a second one
 #pragma once
@@ -62,6 +63,7 @@ struct Limits {
 #define WBM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define WBM_ARGUMENTS const __grid_constant__
 #define WBM_UNROLL _Pragma("unroll")
+#define WBM_ROLLED _Pragma("unroll 1")
 #define WBM_SHARED(Type, name, count) __shared__ Type name[count]
 
 namespace wbm::cuda {

@@ -6,6 +6,7 @@
 //     grid      what the chip has left     shared memory, else streamed   device memory
 //     launches  -                          streamed, twice an iteration   -
 //
+// Where rows too long for registers are streamed, what is left of the shared memory keeps those that are being read.
 // In order: the smallest of them whose shared memory holds the matrix; for few problems too large for a cluster the grid,
 // which needs a cooperative launch; for a batch that fills the chip anyhow a block a problem, streamed. `launches` (the log
 // domain, a kernel a step) records histories, watches the scaling criterion, and solves where none of the others runs.
@@ -22,7 +23,8 @@ namespace wbm::cuda {
 
 enum class Regime { block, cluster, grid, launches };
 
-// Offsets into the dynamic shared memory of a block, in bytes; it begins with the buffer in which warps add up.
+// Offsets into the dynamic shared memory of a block, in bytes; it begins with the buffer in which warps add up, and ends with the
+// kernel matrix, or with the column sums and the rows that a sweep keeps.
 struct Layout {
   std::size_t window = 0, weights = 0, kernel = 0, bytes = 0;
 };
@@ -44,6 +46,18 @@ inline constexpr int kWarpColumns = 256;
 inline constexpr int kHeader = 16;              // doubles of a window before the partial sums
 inline constexpr int kBufferColumns = 128;      // columns that the warps of a block add up at a time
 inline constexpr std::size_t kStatic = 4096;    // bytes kept for the arrays that kernels declare
+inline constexpr int kMostKept = 4;             // streamed rows that a sweep keeps at a time
+
+// Entries that a thread holds, beside as many column sums; more would spill.
+template <typename S, bool streamed>
+inline constexpr int kHold = sizeof(S) == 8 ? 8 : streamed ? 12 : 16;
+
+// Streamed rows that are longer do not fit a block's registers: shared memory keeps them, as far as it goes.
+#ifndef WBM_HELD_COLUMNS
+#define WBM_HELD_COLUMNS kHold<S, true> * kSolveThreads
+#endif
+template <typename S>
+inline constexpr int kHeldColumns = WBM_HELD_COLUMNS;
 
 inline Layout layout_of(const Problem& problem, const Plan& plan) {
   const std::size_t entry = problem.float64 ? 8 : 4, columns = static_cast<std::size_t>(problem.m);
@@ -57,7 +71,7 @@ inline Layout layout_of(const Problem& problem, const Plan& plan) {
   return layout;
 }
 
-inline Plan plan_with(const Problem& problem, Regime regime, int blocks, bool stored) {
+inline Plan plan_with(const Problem& problem, Regime regime, int blocks, bool stored, const Limits& limits) {
   Plan plan;
   plan.regime = regime;
   plan.blocks = blocks;
@@ -68,6 +82,10 @@ inline Plan plan_with(const Problem& problem, Regime regime, int blocks, bool st
   plan.stored = stored;
   plan.window = kHeader + 2 * problem.m;
   plan.layout = layout_of(problem, plan);
+  const std::size_t row = static_cast<std::size_t>(problem.m) * (problem.float64 ? 8 : 4);
+  const int held = problem.float64 ? kHeldColumns<double> : kHeldColumns<float>;
+  if (!stored && problem.m > held && plan.layout.bytes + kStatic < limits.shared)
+    plan.layout.bytes += std::min((kMostKept + 1) * row, limits.shared - kStatic - plan.layout.bytes);
   return plan;
 }
 
@@ -77,7 +95,7 @@ inline bool fits(const Plan& plan, const Limits& limits) { return plan.layout.by
 inline Plan grid_plan(const Problem& problem, const Limits& limits) {
   const std::int64_t chip = limits.multiprocessors;
   const auto share = [&](std::int64_t blocks, bool stored) {
-    Plan plan = plan_with(problem, Regime::grid, static_cast<int>(std::clamp<std::int64_t>(blocks, 1, chip)), stored);
+    Plan plan = plan_with(problem, Regime::grid, static_cast<int>(std::clamp<std::int64_t>(blocks, 1, chip)), stored, limits);
     plan.groups = static_cast<int>(std::min<std::int64_t>(problem.batch, chip / plan.blocks));
     return plan;
   };
@@ -92,13 +110,13 @@ inline Plan grid_plan(const Problem& problem, const Limits& limits) {
 inline Plan choose(const Problem& problem, const Options& options, bool history, const Limits& limits) {
   const bool watches_scalings = options.tol > 0.0 && options.criterion == Criterion::scaling;
   if (history || watches_scalings || problem.n == 0 || problem.m == 0 || problem.batch == 0) return {};
-  const Plan block = plan_with(problem, Regime::block, 1, true);
+  const Plan block = plan_with(problem, Regime::block, 1, true, limits);
   if (fits(block, limits)) return block;
   for (int blocks = 2; blocks <= limits.cluster && blocks <= problem.n; blocks *= 2) {
-    const Plan cluster = plan_with(problem, Regime::cluster, blocks, true);
+    const Plan cluster = plan_with(problem, Regime::cluster, blocks, true, limits);
     if (fits(cluster, limits)) return cluster;
   }
-  const Plan streamed = plan_with(problem, Regime::block, 1, false);
+  const Plan streamed = plan_with(problem, Regime::block, 1, false, limits);
   if (problem.batch >= limits.multiprocessors && fits(streamed, limits)) return streamed;
   if (limits.cooperative) {
     const Plan grid = grid_plan(problem, limits);

@@ -99,24 +99,62 @@ WBM_FUNCTION Tally tally_rows(const Place<T, Group>& at, const Progress& now) {
   return tally;
 }
 
+template <typename T, typename Group>
+WBM_DEVICE SweepRows rows_of_sweep(const Place<T, Group>& at, const Progress& now) {
+  const Marginal rows = at.rows();
+  const Range own = at.own_rows();
+  const std::int64_t first = own.first;
+  return {static_cast<int>(own.last - first), static_cast<int>(at.m()), &at.state(), rows.mass + first, rows.log_mass + first,
+          rows.active + first, at.row_iterates(now.copy) + first, at.row_iterates(1 - now.copy) + first, now.shift};
+}
+
+template <typename S, typename T, typename Group>
+WBM_DEVICE typename StreamedEntries<T, S>::Source source_of_sweep(const Place<T, Group>& at, const Progress& now) {
+  return {at.matrix().from_row(at.own_rows().first), at.column_base(now.copy)};
+}
+
+// How many streamed rows shared memory keeps beside the column sums; none where registers hold a row, or it has no room.
+template <typename S, typename T, typename Group>
+WBM_DEVICE int kept_rows(const Place<T, Group>& at) {
+  const Layout& layout = at.args.plan.layout;
+  const std::size_t row = static_cast<std::size_t>(at.m()) * sizeof(S);
+  return at.m() > kHeldColumns<S> ? static_cast<int>((layout.bytes - layout.kernel) / row) - 1 : 0;
+}
+
+// Functions of their own: what one of them needs in registers is not in the way of the other.
+template <typename S, typename T, typename Group>
+WBM_FUNCTION void sweep_rows_kept(const Place<T, Group>& at, const Progress& now) {
+  sweep_by_kept<S, StreamedEntries<T, S>>(rows_of_sweep(at, now), source_of_sweep<S>(at, now), kept_rows<S>(at),
+                                          static_cast<unsigned>(at.args.plan.layout.kernel), at.group.own() + kHeader);
+}
+
+template <typename T, typename Group>
+WBM_FUNCTION void sweep_rows_stored(const Place<T, Group>& at, const Progress& now) {
+  const Layout& layout = at.args.plan.layout;
+  const auto kernel = static_cast<unsigned>(layout.kernel), weights = static_cast<unsigned>(layout.weights);
+  sweep<T, StoredEntries<T>>(rows_of_sweep(at, now), {kernel, weights}, at.group.own() + kHeader);
+}
+
+template <typename S, typename T, typename Group>
+WBM_FUNCTION void sweep_rows_held(const Place<T, Group>& at, const Progress& now) {
+  sweep<S, StreamedEntries<T, S>>(rows_of_sweep(at, now), source_of_sweep<S>(at, now), at.group.own() + kHeader);
+}
+
+template <typename S, typename T, typename Group>
+WBM_DEVICE void sweep_streamed(const Place<T, Group>& at, const Progress& now) {
+  if (kept_rows<S>(at) > 0) return sweep_rows_kept<S>(at, now);
+  sweep_rows_held<S>(at, now);
+}
+
 // The f update and this block's column sums. The tally is that of the plan before.
 template <typename T, typename Group>
 WBM_FUNCTION Tally sweep_rows(const Place<T, Group>& at, const Progress& now) {
-  const auto partial = at.group.own() + kHeader;
-  const Layout& layout = at.args.plan.layout;
-  const Marginal marginal = at.rows();
-  const Range own = at.own_rows();
-  const std::int64_t first = own.first;
-  const SweepRows rows{static_cast<int>(own.last - first), static_cast<int>(at.m()), &at.state(), marginal.mass + first,
-                       marginal.log_mass + first, marginal.active + first, at.row_iterates(now.copy) + first,
-                       at.row_iterates(1 - now.copy) + first, now.shift};
   if (now.mode == Mode::stored) {
-    const typename StoredEntries<T>::Source source{static_cast<unsigned>(layout.kernel), static_cast<unsigned>(layout.weights)};
-    sweep<T, StoredEntries<T>>(rows, source, partial);
+    sweep_rows_stored(at, now);
   } else if (!single(at, now)) {
-    sweep<double, StreamedEntries<T, double>>(rows, {at.matrix().from_row(first), at.column_base(now.copy)}, partial);
+    sweep_streamed<double>(at, now);
   } else if constexpr (sizeof(T) == 4) {
-    sweep<float, StreamedEntries<T, float>>(rows, {at.matrix().from_row(first), at.column_base(now.copy)}, partial);
+    sweep_streamed<float>(at, now);
   }
   return tally_rows(at, now);
 }

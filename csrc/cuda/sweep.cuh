@@ -2,7 +2,8 @@
 // scale x row is added to the column sums while the row is still in registers.
 //
 // A team of kWidth threads (one warp, or the block where a row is too long for that) takes R rows at a time; thread k of the
-// team holds columns k, k + kWidth, ... of each, kHold numbers in all. Sums have fixed trees.
+// team holds columns k, k + kWidth, ... of each, kHold numbers in all. Longer rows are kept in shared memory where they fit,
+// else read twice. Sums have fixed trees.
 #pragma once
 
 #include "cuda/iterates.cuh"
@@ -10,10 +11,6 @@
 #include "cuda/reduce.cuh"
 
 namespace wbm::cuda {
-
-// Entries that a thread holds, beside as many column sums; more would spill.
-template <typename S, bool streamed>
-inline constexpr int kHold = sizeof(S) == 8 ? 8 : streamed ? 12 : 16;
 
 WBM_DEVICE float exponential(float x) { return expf(x); }
 WBM_DEVICE double exponential(double x) { return exp(x); }
@@ -196,7 +193,62 @@ WBM_FUNCTION void sweep_held(SweepRows rows, typename Entries::Source source, Wi
   }
 }
 
-// Rows longer than what a block's registers hold: each is read twice, the second time from a cache.
+// Rows in shared memory, R at a time, behind the sums of the columns: every thread reads what it has written itself. Four
+// entries of a thread are on their way at a time; more would spill.
+template <int R, typename S, typename Entries, typename Window>
+WBM_FUNCTION void sweep_kept(const SweepRows& rows, typename Entries::Source source, unsigned place, Window partial) {
+  constexpr int C = 4 / R;  // columns at a time
+  const Entries entries(source, rows);
+  const Shared<S> buffer = dynamic_shared<S>(kBuffer), sums = dynamic_shared<S>(place), kept = sums + rows.m;
+  const int m = rows.m, mine = thread_x() % kWarp % R;
+  for (int j = thread_x(); j < m; j += threads_x()) sums[j] = 0;
+  int turn = 0;
+  for (int first = 0; first < rows.count; first += R, ++turn) {
+    const int here = rows.count - first < R ? rows.count - first : R;
+    typename Entries::Row row[R];
+    S dots[R], factors[R];
+    WBM_UNROLL
+    for (int r = 0; r < R; ++r) {
+      dots[r] = 0;
+      row[r] = entries.row(first + (r < here ? r : 0));
+    }
+    WBM_ROLLED
+    for (int k = thread_x(); k < m; k += C * threads_x()) {
+      S entry[C][R];
+      WBM_UNROLL
+      for (int c = 0; c < C; ++c) {
+        const int j = k + c * threads_x();
+        const auto column = j < m ? entries.column(j) : typename Entries::Column(0);
+        WBM_UNROLL
+        for (int r = 0; r < R; ++r) {
+          entry[c][r] = j < m && r < here ? entries.at(row[r], first + r, j, column) : S(0);
+          dots[r] += entries.weighted(entry[c][r], column);
+        }
+      }
+      WBM_UNROLL
+      for (int c = 0; c < C; ++c) {
+        const int j = k + c * threads_x();
+        WBM_UNROLL
+        for (int r = 0; r < R; ++r)
+          if (j < m) kept[r * m + j] = entry[c][r];
+      }
+    }
+    const S s = block_sums(dots, buffer, turn);
+    const S scale = mine < here ? update_row<S, Entries>(rows, first + mine, s, thread_x() < R) : S(0);
+    WBM_UNROLL
+    for (int r = 0; r < R; ++r) factors[r] = shuffle(scale, r);
+    WBM_ROLLED
+    for (int j = thread_x(); j < m; j += threads_x()) {
+      S sum = sums[j];
+      WBM_UNROLL
+      for (int r = 0; r < R; ++r) sum += kept[r * m + j] * factors[r];
+      sums[j] = sum;
+    }
+  }
+  for (int j = thread_x(); j < m; j += threads_x()) partial[j] = static_cast<double>(sums[j]);
+}
+
+// Rows that a block can hold nowhere: each is read twice, the second time from a cache.
 template <typename S, typename Entries, typename Window>
 WBM_FUNCTION void sweep_long(SweepRows rows, typename Entries::Source source, Window partial) {
   const Entries entries(source, rows);
@@ -232,6 +284,15 @@ template <typename S, typename Entries, typename Window>
 WBM_DEVICE void sweep(const SweepRows& rows, const typename Entries::Source& source, Window partial) {
   if (rows.m <= kHold<S, Entries::streamed> * kWarp) return sweep_by<kWarp, S, Entries>(rows, source, partial);
   return sweep_by<kSolveThreads, S, Entries>(rows, source, partial);
+}
+
+// The same with rows kept in shared memory: there is room for `kept` of them, at least 1, behind the sums at byte `place`.
+template <typename S, typename Entries, typename Window>
+WBM_DEVICE void sweep_by_kept(const SweepRows& rows, const typename Entries::Source& source, int kept, unsigned place,
+                              Window partial) {
+  if (kept >= kMostKept) return sweep_kept<kMostKept, S, Entries>(rows, source, place, partial);
+  if (kept >= 2) return sweep_kept<2, S, Entries>(rows, source, place, partial);
+  return sweep_kept<1, S, Entries>(rows, source, place, partial);
 }
 
 }  // namespace wbm::cuda

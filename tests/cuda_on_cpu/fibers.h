@@ -84,6 +84,7 @@ class SharedArray {
 #define WBM_ARGUMENTS const
 #define WBM_KERNEL(threads) void
 #define WBM_UNROLL
+#define WBM_ROLLED
 #define WBM_SHARED(Type, name, count)                        \
   static ::cuda_on_cpu::SharedArray<Type, (count)> name = {}; \
   name.enter()

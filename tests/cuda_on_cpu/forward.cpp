@@ -49,7 +49,8 @@ extern "C" {
 
 std::size_t wbm_call_bytes() { return sizeof(Call); }
 
-// The plan of a call on the device: regime, blocks a problem, problems at once, threads a block, rows a block, stored.
+// The plan of a call on the device: regime, blocks a problem, problems at once, threads a block, rows a block, stored; and bytes
+// of shared memory that are left for streamed rows.
 void wbm_plan(const Call* call, std::int64_t* plan) {
   const wbm::cuda::Plan chosen =
       wbm::cuda::choose(problem_of(call->problem), options_of(*call), call->history != nullptr, cuda_on_cpu::device());
@@ -59,6 +60,7 @@ void wbm_plan(const Call* call, std::int64_t* plan) {
   plan[3] = chosen.threads;
   plan[4] = chosen.band;
   plan[5] = chosen.stored;
+  plan[6] = chosen.stored ? 0 : static_cast<std::int64_t>(chosen.layout.bytes - chosen.layout.kernel);
 }
 
 std::size_t wbm_workspace_bytes(const Call* call) { return wbm::cuda::workspace_bytes(problem_of(call->problem)); }

@@ -7,11 +7,14 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory):
-    """The forward; every step of an iteration is a launch of its own until a device is chosen."""
+    """The forward; every step of an iteration is a launch of its own until a device is chosen.
+
+    Streamed rows of more than 24 columns (some thousands on a device) are kept in shared memory where there is room.
+    """
     from kernel_shims import ForwardShim, compiled
 
     path = tmp_path_factory.mktemp("cuda_on_cpu") / "forward.so"
-    return ForwardShim(compiled(path, "forward", ("forward", "faulty")))
+    return ForwardShim(compiled(path, "forward", ("forward", "faulty"), "-DWBM_HELD_COLUMNS=24"))
 
 
 @pytest.fixture(scope="session")

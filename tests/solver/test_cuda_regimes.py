@@ -47,13 +47,15 @@ ROADS = {
 }
 
 
-def device(case: Case, road: str) -> tuple[int, int, int, bool]:
-    """The smallest device that takes a case of some 4,096 entries down that road."""
+def device(case: Case, road: str, kept: int = 0) -> tuple[int, int, int, bool]:
+    """The smallest device that takes a case of some 4,096 entries down that road, with room to keep so many rows."""
     _, n, m = case.shape
     regime, blocks, stored = ROADS[road]
     threads = 512 if m > 256 else 128
     fixed, window = 4096 + threads // 32 * 128 * 8, (16 + 2 * m) * 8 + 16
     shared = fixed + (0 if regime == GRID else window) + (m * case.cost.itemsize * (1 - (-n // blocks)) + 32) * stored
+    if kept:
+        shared += (kept + 1) * m * case.cost.itemsize  # and the column sums
     multiprocessors = {"block_streamed": 1, "two_groups": 4}.get(road, blocks)
     return multiprocessors, shared, 4 if regime == CLUSTER else 1, regime == GRID
 
@@ -64,18 +66,19 @@ class Devices:
     def __init__(self, compiled: ForwardShim) -> None:
         self.shim = compiled
 
-    def take(self, case: Case, road: str) -> None:
-        self.shim.device(*device(case, road))
+    def take(self, case: Case, road: str, kept: int = 0) -> None:
+        self.shim.device(*device(case, road, kept))
         plan = self.shim.plan(case)
         assert (plan[0], plan[1], bool(plan[5])) == ROADS[road]
+        assert max(plan[6] // (case.shape[2] * case.cost.itemsize) - 1, 0) == kept
 
-    def solve(self, case: Case, road: str, seed: int = 1, dropped: str = "") -> dict[str, np.ndarray]:
-        self.take(case, road)
+    def solve(self, case: Case, road: str, seed: int = 1, dropped: str = "", kept: int = 0) -> dict[str, np.ndarray]:
+        self.take(case, road, kept)
         return self.shim.solve(case, seed, dropped)
 
-    def check(self, case: Case, road: str, iterations: bool = True) -> dict[str, np.ndarray]:
+    def check(self, case: Case, road: str, iterations: bool = True, kept: int = 0) -> dict[str, np.ndarray]:
         """Float64 sums: what the log domain gives."""
-        self.take(case, road)
+        self.take(case, road, kept)
         return check(self.shim, case, iterations=iterations)
 
 
@@ -137,6 +140,22 @@ def test_shapes(devices: Devices, shape: tuple[int, int], dtype: type) -> None:
         for road in ("block", "block_streamed", *(["grid", "cluster"] if 4 <= n < 40 else [])):
             got = devices.solve(case, road)
             close(case, got, 1e-10 if dtype == np.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3, 4])
+@pytest.mark.parametrize("road", ["block_streamed", "two_groups"])
+def test_long_rows_are_kept_in_shared_memory(devices: Devices, road: str, kept: int) -> None:
+    """So many rows at a time (3: two); sums in float64 find room for half of them beside a float32 cost, or for none."""
+    for kind in ("balanced", "unbalanced"):
+        case = with_mask(with_holes(make_two(kappa=KAPPAS[kind], reference=PRODUCT, seed=3)))
+        assert (devices.check(case, road, kept=kept)["status"] == CONVERGED).all()
+        single = replace(case, cost=case.cost.astype(np.float32))
+        got = devices.solve(single, road, kept=kept)
+        close(single, got, 3e-6)
+        for seed in (2, 3):
+            assert same(got, devices.solve(single, road, seed, kept=kept))
+    wide = make_two(n=18, m=300, dtype=np.float32, max_iter=3, tol=0.0)  # several columns a thread with 1 and 2 rows
+    close(wide, devices.solve(wide, road, kept=kept), 1e-5)
 
 
 @pytest.mark.parametrize("method", [SINKHORN, 1])

@@ -25,6 +25,7 @@ FLAGS = ["-std=c++17", "-O3", "-DNDEBUG", "-Xcompiler=-fPIC"]
 ALLOWED = {"solve_by_block": 56, "solve_by_cluster": 80, "solve_by_grid": 64}
 HOT = (
     "sweep_held<",
+    "sweep_kept<",
     "sweep_long<",
     "sweep_rows<",
     "update_columns<",
