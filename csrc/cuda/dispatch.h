@@ -23,8 +23,8 @@ namespace wbm::cuda {
 
 enum class Regime { block, cluster, grid, launches };
 
-// Offsets into the dynamic shared memory of a block, in bytes; it begins with the buffer in which warps add up, and ends with the
-// kernel matrix, or with the column sums and the rows that a sweep keeps.
+// Offsets into the dynamic shared memory of a block, in bytes; it begins with the buffer in which warps add up, and ends with
+// the kernel matrix, or with the column sums and the rows that a sweep keeps.
 struct Layout {
   std::size_t window = 0, weights = 0, kernel = 0, bytes = 0;
 };

@@ -49,8 +49,8 @@ extern "C" {
 
 std::size_t wbm_call_bytes() { return sizeof(Call); }
 
-// The plan of a call on the device: regime, blocks a problem, problems at once, threads a block, rows a block, stored; and bytes
-// of shared memory that are left for streamed rows.
+// The plan of a call on the device: regime, blocks a problem, problems at once, threads a block, rows a block, stored; and
+// bytes of shared memory that are left for streamed rows.
 void wbm_plan(const Call* call, std::int64_t* plan) {
   const wbm::cuda::Plan chosen =
       wbm::cuda::choose(problem_of(call->problem), options_of(*call), call->history != nullptr, cuda_on_cpu::device());

@@ -319,3 +319,15 @@ def test_the_table_of_regimes(devices: Devices, limits: tuple, batch: int, side:
     assert plan[1] * plan[4] >= side
     assert regime != GRID or plan[1] * plan[2] <= limits[0]
     assert devices.shim.plan(replace(case, criterion=1))[0] == LAUNCHES
+
+
+@pytest.mark.parametrize(
+    ("side", "dtype", "kept"),
+    [(8192, np.float32, 4), (16384, np.float32, 2), (8192, np.float64, 2), (16384, np.float64, 0)],
+)
+def test_what_a_device_keeps_of_long_rows(devices: Devices, side: int, dtype: type, kept: int) -> None:
+    case = Case(np.broadcast_to(np.zeros((1, 1, side), dtype), (1, side, side)), *(np.ones(1) for _ in range(4)))
+    devices.shim.device(*H100)
+    plan = devices.shim.plan(case)
+    assert (plan[0], plan[1], bool(plan[5])) == (GRID, 132, False)
+    assert plan[6] // (side * case.cost.itemsize) - 1 == kept
