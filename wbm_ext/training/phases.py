@@ -73,12 +73,20 @@ class Update:
         self.name, self.step, self.optimizer, self.data_parallel = name, step, optimizer, False
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
+    def _clear(self) -> None:
+        """``optimizer.zero_grad(set_to_none=True)``; torch's own costs as much in its profiler's entries as a layer."""
+        if type(self.optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
+            self.optimizer.zero_grad(set_to_none=True)
+            return
+        for parameter in self.parameters:
+            parameter.grad = None
+
     def __call__(self, batch: Any) -> dict[str, torch.Tensor]:
         """Take one step on ``batch``; return its terms, detached."""
         terms = self.step(batch)
         if terms:
-            loss = torch.stack([term.reshape(()) for term in terms.values()]).sum()
-            self.optimizer.zero_grad(set_to_none=True)
+            loss = _total([*terms.values()])
+            self._clear()
             trained = [parameter for parameter in self.parameters if parameter.requires_grad]
             if loss.requires_grad and trained:
                 loss.backward(inputs=trained)
@@ -86,6 +94,14 @@ class Update:
                     sum_gradients(trained)
                 self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
+
+
+def _total(terms: list[torch.Tensor]) -> torch.Tensor:
+    """The sum of scalars; one or two of them, the common case, without a detour through a vector."""
+    if len(terms) > 2:
+        return torch.stack([term.reshape(()) for term in terms]).sum()
+    scalars = [term if term.dim() == 0 else term.reshape(()) for term in terms]
+    return scalars[0] if len(scalars) == 1 else scalars[0] + scalars[1]
 
 
 def as_updates(
