@@ -83,8 +83,8 @@ class ImplicitGradient {
     if constexpr (std::is_same_v<S, double>) fill_plan(h1_, h2_);
   }
 
-  ImplicitGradient(const KeptPlan<T, S>& kept, const Adjoint& adjoint, std::int64_t p, Team& team)
-      : view_(kept.view), n_(view_.n), m_(view_.m), team_(team), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
+  ImplicitGradient(const KeptPlan<T, S>& kept, const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team)
+      : view_(view), n_(view_.n), m_(view_.m), team_(team), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
         up_(read_upstream(view_.rows, view_.columns, adjoint, p)), k_(n_, m_, team, kept.k), u_(kept.u), v_(kept.v),
         r_(kept.sums.rows), c_(kept.sums.columns), h1_(kept.sums.row_entropy), h2_(kept.sums.column_entropy), x_(n_), y_(m_),
         da_(n_), db_(m_), tolerance_(std::fmax(kTolerance, kShare * kept.tolerance)), factor_(&kept.factor) {}
@@ -274,16 +274,16 @@ void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t
 }
 
 template <typename T>
-void implicit_gradient(const KeptProblem<T>& kept, const Adjoint& adjoint, std::int64_t p, Team& team) {
+void implicit_gradient(const KeptProblem<T>& kept, const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team) {
   if (kept.single)
-    ImplicitGradient<T, float>(static_cast<const KeptPlan<T, float>&>(kept), adjoint, p, team).run(adjoint, p);
+    ImplicitGradient<T, float>(static_cast<const KeptPlan<T, float>&>(kept), view, adjoint, p, team).run(adjoint, p);
   else
-    ImplicitGradient<T, double>(static_cast<const KeptPlan<T, double>&>(kept), adjoint, p, team).run(adjoint, p);
+    ImplicitGradient<T, double>(static_cast<const KeptPlan<T, double>&>(kept), view, adjoint, p, team).run(adjoint, p);
 }
 
 template void implicit_gradient<float>(const View<float>&, const Adjoint&, std::int64_t, Team&);
 template void implicit_gradient<double>(const View<double>&, const Adjoint&, std::int64_t, Team&);
-template void implicit_gradient<float>(const KeptProblem<float>&, const Adjoint&, std::int64_t, Team&);
-template void implicit_gradient<double>(const KeptProblem<double>&, const Adjoint&, std::int64_t, Team&);
+template void implicit_gradient<float>(const KeptProblem<float>&, const View<float>&, const Adjoint&, std::int64_t, Team&);
+template void implicit_gradient<double>(const KeptProblem<double>&, const View<double>&, const Adjoint&, std::int64_t, Team&);
 
 }  // namespace wbm

@@ -176,20 +176,6 @@ inline void each(std::int64_t n, const Lanes& lanes) {
   if (whole < n) lanes(whole, n % kLanes);
 }
 
-template <typename T>
-inline Vec load_some(const T* p, std::int64_t count, double fill) {
-  if (count == kLanes) return load(p);
-  Vec v = splat(fill);
-  for (std::int64_t k = 0; k < count; ++k) v[k] = static_cast<double>(p[k]);
-  return v;
-}
-
-template <typename T>
-inline void store_some(T* p, Vec v, std::int64_t count) {
-  if (count == kLanes) return store(p, v);
-  for (std::int64_t k = 0; k < count; ++k) p[k] = static_cast<T>(v[k]);
-}
-
 // p_j = u k_j v_j and e_j = (f + g_j - D_j) / eps for `count` columns from j on
 template <typename T, typename S>
 struct PlanRow {
