@@ -36,7 +36,7 @@ inline Vec load(const double* p) {
 // One instruction, for which GCC (12) takes five.
 inline Vec widen(Vec32 v) {
 #ifdef __AVX512F__
-  return (Vec)_mm512_cvtps_pd((__m256)v);
+  return (Vec)_mm512_maskz_cvtps_pd(0xff, (__m256)v);  // unmasked, GCC 12's header warns of itself
 #else
   return __builtin_convertvector(v, Vec);
 #endif
@@ -53,7 +53,7 @@ inline Bits load_mask(const std::uint8_t* p) {
   Bytes v;
   std::memcpy(&v, p, sizeof v);
 #ifdef __AVX512F__
-  return (Bits)_mm512_cvtepu8_epi64(_mm_cvtsi64_si128((std::int64_t)v)) != 0;
+  return (Bits)_mm512_maskz_cvtepu8_epi64(0xff, _mm_cvtsi64_si128((std::int64_t)v)) != 0;
 #else
   return __builtin_convertvector(v, Bits) != 0;
 #endif
