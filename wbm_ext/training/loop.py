@@ -119,7 +119,7 @@ def train(
     check_integer("checkpoint_every", checkpoint_every)
     for name, count in (("epochs", epochs), ("patience", patience), ("min_epochs", min_epochs)):
         check_integer(name, count, least=0)
-    if not isinstance(batches, Iterable):
+    if not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
         raise TypeError(f"batches must be iterable, once an epoch; got {type(batches).__name__}")
     check_callbacks(callbacks)
     updates = as_updates(model, step, optimizer, lr, weight_decay)
