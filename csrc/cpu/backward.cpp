@@ -27,7 +27,10 @@ void refuse(const View<T>& view, const Adjoint& adjoint, std::int64_t p) {
 template <typename T>
 void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Team& team, int threads) {
   if (adjoint.kept && adjoint.kept[p] && adjoint.mode != Gradient::unrolled) {
-    implicit_gradient(static_cast<const KeptProblem<T>&>(*adjoint.kept[p]), adjoint, p, team);
+    const auto& kept = static_cast<const KeptProblem<T>&>(*adjoint.kept[p]);
+    View<T> view = kept.view;
+    view.place(problem, p);
+    implicit_gradient(kept, view, adjoint, p, team);
     const auto finite = [](const double* d, std::int64_t count) {
       return std::all_of(d, d + count, [](double x) { return std::isfinite(x); });
     };

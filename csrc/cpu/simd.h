@@ -36,7 +36,7 @@ inline Vec load(const double* p) {
 // One instruction, for which GCC (12) takes five.
 inline Vec widen(Vec32 v) {
 #ifdef __AVX512F__
-  return (Vec)_mm512_cvtps_pd((__m256)v);
+  return (Vec)_mm512_maskz_cvtps_pd(0xff, (__m256)v);  // unmasked, GCC 12's header warns of itself
 #else
   return __builtin_convertvector(v, Vec);
 #endif
@@ -53,7 +53,7 @@ inline Bits load_mask(const std::uint8_t* p) {
   Bytes v;
   std::memcpy(&v, p, sizeof v);
 #ifdef __AVX512F__
-  return (Bits)_mm512_cvtepu8_epi64(_mm_cvtsi64_si128((std::int64_t)v)) != 0;
+  return (Bits)_mm512_maskz_cvtepu8_epi64(0xff, _mm_cvtsi64_si128((std::int64_t)v)) != 0;
 #else
   return __builtin_convertvector(v, Bits) != 0;
 #endif
@@ -67,6 +67,21 @@ inline void store(float* p, Vec v) {
 }
 
 inline void store(float* p, Vec32 v) { std::memcpy(p, &v, sizeof v); }
+
+// The first `count` lanes, and back; what is missing is `fill`.
+template <typename T>
+inline Vec load_some(const T* x, std::int64_t count, double fill) {
+  if (count == kLanes) return load(x);
+  Vec v = splat(fill);
+  for (std::int64_t k = 0; k < count; ++k) v[k] = static_cast<double>(x[k]);
+  return v;
+}
+
+template <typename T>
+inline void store_some(T* out, Vec v, std::int64_t count) {
+  if (count == kLanes) return store(out, v);
+  for (std::int64_t k = 0; k < count; ++k) out[k] = static_cast<T>(v[k]);
+}
 
 inline Vec max(Vec x, Vec y) { return x > y ? x : y; }
 

@@ -9,10 +9,7 @@ void View<T>::open(const Problem& problem, std::int64_t p) {
   n = problem.n;
   m = problem.m;
   reference = problem.reference;
-  cost_ = static_cast<const T*>(problem.cost) + p * problem.cost_stride_problem;
-  cost_stride_ = problem.cost_stride_row;
-  mask_ = problem.mask ? problem.mask + p * problem.mask_stride_problem : nullptr;
-  mask_stride_ = problem.mask_stride_row;
+  place(problem, p);
   epsilon = problem.epsilon[p];
   inverse_epsilon = 1.0 / epsilon;
   status = 0;
@@ -21,6 +18,14 @@ void View<T>::open(const Problem& problem, std::int64_t p) {
   scan_cost();
   // A default epsilon is 0.05 times the mean of D: with NaN in D it is NaN too, and the cause is the one to name.
   if (status & kNanCost) status &= ~kInvalidStrength;
+}
+
+template <typename T>
+void View<T>::place(const Problem& problem, std::int64_t p) {
+  cost_ = static_cast<const T*>(problem.cost) + p * problem.cost_stride_problem;
+  cost_stride_ = problem.cost_stride_row;
+  mask_ = problem.mask ? problem.mask + p * problem.mask_stride_problem : nullptr;
+  mask_stride_ = problem.mask_stride_row;
 }
 
 template <typename T>

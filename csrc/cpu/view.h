@@ -97,6 +97,9 @@ struct View {
   // A refused problem has status & kRefused and must not be solved.
   void open(const Problem& problem, std::int64_t p);
 
+  // Points at D and the mask of problem p, unread: the problem is known to be the one that was opened.
+  void place(const Problem& problem, std::int64_t p);
+
  private:
   void check_masses(const Problem& problem, std::int64_t p);
   void scan_cost();

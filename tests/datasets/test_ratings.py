@@ -97,6 +97,8 @@ def test_from_matrix_keeps_all_but_the_missing(missing) -> None:
 def test_from_matrix_refuses_a_vector() -> None:
     with pytest.raises(ValueError, match=r"matrix must be 2-d.*got shape \(3,\)"):
         Ratings.from_matrix([1, 2, 3])
+    with pytest.raises(TypeError, match="missing must be a finite number"):
+        Ratings.from_matrix([[1, 0]], missing="na")
 
 
 @pytest.mark.parametrize("table", [pd.DataFrame, dict], ids=["pandas", "dict"])

@@ -99,6 +99,11 @@ def test_split_refuses(fractions, text) -> None:
         Treatments(X, T, Y).split(fractions, 0)
 
 
+def test_one_fraction_is_not_a_split() -> None:
+    with pytest.raises(TypeError, match=r"fractions must be a sequence of numbers that sum to 1; got 0\.7"):
+        Treatments(X, T, Y).split(0.7, 0)
+
+
 def test_categorical_columns_are_coded_and_shown() -> None:
     data = Treatments(X, T, Y, names=["age", "kind"], categories={"kind": ["a", "b", "c"]})
     matrix, names = data.encoded()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
+from wbm_ext.datasets import make_treatments
 from wbm_ext.ite import create
 
 QUICK = {"epochs": 3, "batch_size": 16, "random_state": 0, "start_epoch": 0}
@@ -149,6 +150,7 @@ def test_outcomes_that_cannot_be_used_are_refused(y: Any, message: str, small: A
         (lambda X: np.where(np.arange(4) == 1, np.nan, X), ValueError, "80 values are missing"),
         (lambda X: None, TypeError, r"X must be a DataFrame or an array of shape \(n, p\); got NoneType"),
         (lambda X: "units.csv", TypeError, "X must be a DataFrame or an array.*got str"),
+        (lambda X: make_treatments(80, 4), TypeError, r"X must be a DataFrame or an array.*got Treatments"),
         (lambda X: {"a": X[:, 0]}, TypeError, "X must be a DataFrame or an array.*got dict"),
         (lambda X: csr_matrix(X), TypeError, r"got csr_matrix; X\.toarray\(\) makes an array of it"),
         (lambda X: X + 1j, TypeError, "X must hold numbers or labels; got dtype complex128"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -136,3 +138,42 @@ def test_progress_is_shown_only_on_request(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == ""
     train(model, lambda _: {"term": model.value}, [0], epochs=1, progress=True, description="a model")
     assert "a model" in capsys.readouterr().err
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "epochs as text": ({"epochs": "3"}, TypeError, "epochs must be an integer of at least 0; got '3'"),
+    "negative epochs": ({"epochs": -1}, ValueError, "epochs must be an integer of at least 0; got -1"),
+    "half a patience": ({"patience": 0.5}, TypeError, "patience must be an integer"),
+    "no batches": ({"batches": None}, TypeError, "batches must be iterable, once an epoch; got NoneType"),
+    "no model": ({"model": None}, TypeError, r"model must be a torch\.nn\.Module; got NoneType"),
+    "an optimiser's class": ({"optimizer": torch.optim.SGD}, TypeError, r"optimizer must be .*Optimizer; got 'SGD'"),
+    "a bare loss": ({"step": lambda batch: batch.sum()}, TypeError, r"step must return \{name: scalar tensor\}; got Tensor"),
+    "a number": ({"step": lambda batch: {"l": 3.0}}, TypeError, r"scalar tensor\}; got float for 'l'"),
+    "a vector": ({"step": lambda batch: {"l": batch}}, ValueError, r"loss term 'l' must be a scalar tensor; got shape \(3,\)"),
+    "callbacks": ({"callbacks": print}, TypeError, "callbacks must be a sequence of Callback or of callables"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_trained_is_refused_by_name(name: str) -> None:
+    changed, error, message = WRONG[name]
+    layer = nn.Linear(3, 1)
+    given: dict[str, Any] = {
+        "model": layer, "step": lambda batch: {"l": layer(batch).sum()}, "batches": [torch.ones(3)], "epochs": 1,
+    } | changed  # fmt: skip
+    with pytest.raises(error, match=message):
+        train(**given)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_loss_is_the_sum_of_the_terms_however_many_and_whatever_their_shape(count: int) -> None:
+    weight = nn.ParameterList([torch.full((), 1.0)])
+    optimizer = torch.optim.SGD(weight, lr=0.125)
+
+    def step(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {str(k): (k + 1) * weight[0].reshape((1,) * (k % 2)) for k in range(count)}
+
+    history = train(weight, step, [torch.ones(1)], epochs=1, optimizer=optimizer)
+    total = count * (count + 1) / 2
+    assert float(weight[0]) == 1 - 0.125 * total
+    assert history.column("loss") == [total]

@@ -50,3 +50,14 @@ def test_initialisation_has_the_stated_distribution_and_leaves_the_global_genera
     assert float(table.std()) == pytest.approx(0.1, rel=0.02)
     assert layer.weight.abs().max().item() <= 0.25
     assert layer.weight.std().item() == pytest.approx(0.25 / 3**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState], ids=["Generator", "RandomState"])
+def test_generators_of_numpy_seed_too_and_go_on(make: Any) -> None:
+    """As scikit-learn has it: the same state, the same streams; asked again, the next ones."""
+    first, second = make(3), make(3)
+    entropies = [Streams(one).entropy for one in (first, second, first, second)]
+    assert entropies[0] == entropies[1] != entropies[2] == entropies[3]
+    assert all(0 <= entropy < 2**63 for entropy in entropies)
+    with pytest.raises(TypeError, match="None or a generator of torch or numpy; got float"):
+        Streams(0.5)  # type: ignore[arg-type]

@@ -9,11 +9,6 @@ import operator
 import numpy as np
 from numpy.typing import NDArray
 
-_NUMBERED = (
-    "(number other labels first, e.g. numpy.unique(labels, return_inverse=True)[1], or let "
-    "wbm_ext.datasets.read_ratings(table, labels=True) do it)"
-)
-
 
 def as_array(argument: str, value: object) -> NDArray:
     """Return ``value`` as a numeric numpy array; tensors are detached and brought to the host first.
@@ -80,17 +75,26 @@ def as_ids(argument: str, value: object, count: int | None = None) -> NDArray[np
     try:
         array = as_vector(argument, value)
     except TypeError as error:
-        raise TypeError(f"{error} {_NUMBERED}") from None
+        raise TypeError(f"{error}{_numbering(argument)}") from None
     if array.size == 0:
         return np.zeros(0, dtype=np.int64)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{argument} must hold integer ids 0, 1, ...; got dtype {array.dtype} {_NUMBERED}")
+        raise TypeError(f"{argument} must hold integer ids 0, 1, ...; got dtype {array.dtype}{_numbering(argument)}")
     ids = array.astype(np.int64)
     if count is None:
         reject(argument, ids < 0, ids, "ids must be non-negative")
     else:
         reject(argument, (ids < 0) | (ids >= count), ids, f"ids must be in [0, {count})")
     return ids
+
+
+def _numbering(argument: str) -> str:
+    if argument not in ("users", "items"):
+        return ""
+    return (
+        " (number other labels first, e.g. numpy.unique(labels, return_inverse=True)[1], or let "
+        "wbm_ext.datasets.read_ratings(table, labels=True) do it)"
+    )
 
 
 def as_propensity(argument: str, value: object) -> NDArray[np.float64]:

@@ -30,6 +30,8 @@ def stratified_parts(
     TypeError, ValueError
         Fractions that are not numbers, not positive or do not sum to 1; a part without an entry.
     """
+    if not isinstance(fractions, Sequence | np.ndarray) or isinstance(fractions, str):
+        raise TypeError(f"fractions must be a sequence of numbers that sum to 1; got {fractions!r}")
     shares = [check_real(f"fractions[{place}]", share, 0, 1) for place, share in enumerate(fractions)]
     if not shares or min(shares) == 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"fractions must be positive and sum to 1; got {tuple(shares)}")

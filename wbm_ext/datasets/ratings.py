@@ -119,6 +119,7 @@ class Ratings:
         scale : (float, float), optional
             As for the class.
         """
+        missing = float("nan") if missing != missing else check_real("missing", missing)
         array = as_array("matrix", matrix)
         if array.ndim != 2:
             raise ValueError(f"matrix must be 2-d, shape (n_users, n_items); got shape {array.shape}")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.metrics import r2_score
@@ -20,6 +19,7 @@ from wbm_ext.ite.bootstrap import fit_replicates, percentiles
 from wbm_ext.ite.covariates import MISSING, SCALES, Covariates, check_table
 from wbm_ext.parameters import check_integer, check_number
 from wbm_ext.training import Streams
+from wbm_ext.training.seeding import Seed
 
 
 class _NoFile:
@@ -53,7 +53,7 @@ class EffectEstimator(BaseEstimator):
         Refits on resampled units, for intervals; 0: none, and intervals only where the system has its own.
     n_jobs : int or None
         Refits side by side, as joblib understands it.
-    random_state : int, None or torch.Generator
+    random_state : int, None or a generator of torch or numpy
         Of everything random; the global generators are neither used nor changed.
 
     Attributes
@@ -69,7 +69,7 @@ class EffectEstimator(BaseEstimator):
     scale: str | None = None
     n_bootstrap: int = 0
     n_jobs: int | None = None
-    random_state: int | torch.Generator | None = None
+    random_state: Seed = None
 
     name: ClassVar[str] = ""
     save = _NoFile()

@@ -179,6 +179,8 @@ def check_table(X: Any) -> Any:
         table = np.asarray(on_host(X))
     except ValueError as error:
         raise TypeError(f"X must be a DataFrame or an array of shape (n, p); got {error}") from None
+    if table.ndim == 0 and table.dtype.kind == "O":
+        raise TypeError(f"X must be a DataFrame or an array of shape (n, p); got {type(X).__name__}")
     if table.ndim != 2:
         raise ValueError(f"X must be a table of shape (n, p); got shape {table.shape}")
     if table.dtype.kind not in "biufOUS":

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from wbm_ext.errors import FileFormatError
@@ -40,7 +41,7 @@ class Saveable:
 
         The file holds the system's name, its parameters, tensors and plain values; reading it runs no code from it.
         It also holds the data that prediction needs, e.g. which pairs were observed. A ``random_state`` that is a
-        ``torch.Generator`` is saved as None. The file appears whole or not at all.
+        generator is saved as None. The file appears whole or not at all.
 
         Raises
         ------
@@ -57,7 +58,7 @@ class Saveable:
 
             raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' before 'save'.")
         params = dict(self.get_params(deep=False))  # type: ignore[attr-defined]
-        if isinstance(params.get("random_state"), torch.Generator):
+        if isinstance(params.get("random_state"), torch.Generator | np.random.Generator | np.random.RandomState):
             params["random_state"] = None
         content = {
             "room": self.room,

@@ -14,6 +14,7 @@ from wbm_ext.metrics import clipped_share, effective_sample_size, largest_share
 from wbm_ext.recommender.parameters import check_integer, check_number
 from wbm_ext.recommender.sampling import PairSpace, stratified_batch
 from wbm_ext.training import Streams
+from wbm_ext.training.seeding import Seed
 
 PairFunction = Callable[[np.ndarray, np.ndarray], Any]
 
@@ -27,7 +28,7 @@ def balance_report(
     n_untreated: int = 400,
     floor: float | None = None,
     epsilon: float | None = None,
-    random_state: int | torch.Generator | None = 0,
+    random_state: Seed = 0,
 ) -> dict[str, float | int | str]:
     """Report the transport distance between observed and unobserved pairs before and after weighting.
 
@@ -51,7 +52,7 @@ def balance_report(
         Default: a quarter of |O| / |D|, as in training.
     epsilon : float, optional
         Entropic regularisation as a share of the mean cost; default 0.05.
-    random_state : int, torch.Generator or None
+    random_state : int, generator of torch or numpy, or None
 
     Returns
     -------

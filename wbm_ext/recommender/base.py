@@ -24,6 +24,7 @@ from wbm_ext.recommender.sampling import Batch, ObservedBatches, PairSpace
 from wbm_ext.recommender.validation import validation_pairs
 from wbm_ext.training import Callback, Run, Streams, distributed, fingerprint
 from wbm_ext.training.callbacks import check_callbacks
+from wbm_ext.training.seeding import Seed
 
 register(  # model files hold the fitted ratings: recommend() leaves out what a user has rated
     "datasets.Ratings",
@@ -65,7 +66,7 @@ class Recommender(Queries, Optimised, Saveable, BaseEstimator):
         Epochs without a better validation value before training stops.
     threshold : float
         y = 1[rating >= threshold].
-    random_state : int, None or torch.Generator
+    random_state : int, None or a generator of torch or numpy
         Hold-out, initial values and batches; the global generators are neither used nor changed.
     progress : bool
         Show a bar over the epochs.
@@ -101,7 +102,7 @@ class Recommender(Queries, Optimised, Saveable, BaseEstimator):
     validation_fraction: float = 0.1
     patience: int = 5
     threshold: float = 3
-    random_state: int | torch.Generator | None = None
+    random_state: Seed = None
     progress: bool = False
     device: str = "cpu"
     dtype: str = "float32"

@@ -117,6 +117,10 @@ def train(
         As always; with ``checkpoint`` a note tells how to go on.
     """
     check_integer("checkpoint_every", checkpoint_every)
+    for name, count in (("epochs", epochs), ("patience", patience), ("min_epochs", min_epochs)):
+        check_integer(name, count, least=0)
+    if not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
+        raise TypeError(f"batches must be iterable, once an epoch; got {type(batches).__name__}")
     check_callbacks(callbacks)
     updates = as_updates(model, step, optimizer, lr, weight_decay)
     data_parallel = data_parallel and distributed.is_distributed()

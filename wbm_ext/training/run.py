@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from wbm_ext.training.checkpoint import read_checkpoint
 from wbm_ext.training.distributed import from_first, is_first
-from wbm_ext.training.seeding import Streams
+from wbm_ext.training.seeding import Seed, Streams
 
 _STREAMS = "streams"
 
@@ -29,7 +28,7 @@ class Run:
 
     Parameters
     ----------
-    random_state : int, torch.Generator or None
+    random_state : int, generator of torch or numpy, or None
         Of the estimator. Where it is no integer, a resumed run takes up the streams of its checkpoint.
     checkpoint, checkpoint_every, resume, log
         As in :func:`wbm_ext.training.train`.
@@ -51,7 +50,7 @@ class Run:
 
     def __init__(
         self,
-        random_state: int | torch.Generator | None,
+        random_state: Seed,
         *,
         configuration: Mapping[str, Any],
         epochs: int | None = None,

@@ -19,6 +19,8 @@ from torch import nn
 
 from wbm_ext.training.distributed import from_first
 
+Seed = int | torch.Generator | np.random.Generator | np.random.RandomState | None
+
 
 class Streams:
     """Independent, named random streams that follow from one ``random_state``.
@@ -28,9 +30,10 @@ class Streams:
 
     Parameters
     ----------
-    random_state : int, None or torch.Generator
+    random_state : int, None or generator
         A non-negative integer gives the same streams every time; ``None`` gives fresh ones from the operating
-        system; a ``torch.Generator`` is asked for 63 bits once (which advances it, and nothing else).
+        system; a ``torch.Generator``, ``numpy.random.Generator`` or ``RandomState`` is asked for 63 bits once (which
+        advances it, and nothing else).
 
     Raises
     ------
@@ -40,7 +43,7 @@ class Streams:
         If it is a negative integer.
     """
 
-    def __init__(self, random_state: int | torch.Generator | None = None) -> None:
+    def __init__(self, random_state: Seed = None) -> None:
         # fresh entropy must be the same on all ranks: they draw the same batches
         entropy = _entropy(random_state)
         self.entropy = from_first(entropy) if random_state is None else entropy
@@ -108,15 +111,19 @@ def state_accessor(name: str, source: Any) -> tuple[Callable[[], Any], Callable[
     )
 
 
-def _entropy(random_state: int | torch.Generator | None) -> int:
+def _entropy(random_state: Seed) -> int:
     if random_state is None:
         return secrets.randbits(63)
     if isinstance(random_state, torch.Generator):
         drawn = torch.randint(2**63 - 1, (), generator=random_state, device=random_state.device)
         return int(drawn)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63 - 1))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**63 - 1, dtype=np.int64))
     if isinstance(random_state, bool | np.bool_) or not isinstance(random_state, int | np.integer):
         kind = type(random_state).__name__
-        raise TypeError(f"random_state must be a non-negative int, None or a torch.Generator; got {kind}")
+        raise TypeError(f"random_state must be a non-negative int, None or a generator of torch or numpy; got {kind}")
     if random_state < 0:
         raise ValueError(f"random_state must be at least 0; got {random_state}")
     return int(random_state)
