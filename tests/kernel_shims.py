@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -141,7 +142,10 @@ class Shim:
         """The device from now on; without shared memory every step of an iteration is a launch."""
         self.library.wbm_device(multiprocessors, ctypes.c_size_t(shared), cluster, int(cooperative))
 
-    def barriers(self) -> list[str]:
+    def barriers(self, solves: Callable[[], object]) -> list[str]:
+        """Those that are passed meanwhile, by file and line."""
+        self.library.wbm_forget_barriers()
+        solves()
         return self.library.wbm_barriers_passed().decode().split()
 
     def run(self, call: ctypes.Structure, out: dict[str, Guarded], seed: int, dropped: str) -> dict[str, np.ndarray]:

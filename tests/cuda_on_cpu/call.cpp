@@ -10,6 +10,7 @@ void wbm_device(int multiprocessors, std::size_t shared, int cluster, int cooper
   cuda_on_cpu::configure_device({multiprocessors, shared, cluster, cooperative != 0});
 }
 
+void wbm_forget_barriers() { cuda_on_cpu::forget_barriers(); }
 const char* wbm_barriers_passed() { return cuda_on_cpu::barriers_passed().c_str(); }
 
 }  // extern "C"

@@ -34,8 +34,9 @@ const wbm::cuda::Limits& device();
 
 // Order of threads and blocks from now on, and a barrier (file:line) to leave out; "" leaves out none.
 void configure(std::uint64_t seed, const std::string& dropped_barrier);
-// file:line of each barrier that may be left out and was passed since the library was loaded, one a line.
+// file:line of each barrier that may be left out and was passed since the others were forgotten, one a line.
 const std::string& barriers_passed();
+void forget_barriers();
 
 // One launch. Throws std::runtime_error with what a kernel did wrong.
 void run(const wbm::cuda::Shape& shape, const std::function<void()>& kernel);
