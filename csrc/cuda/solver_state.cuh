@@ -69,14 +69,17 @@ struct Place {
     window[4 * slot + 3] = tally.unsafe;
   }
 
-  // What all blocks have told, added up in the order of a fixed tree: bitwise the same in every block.
+  // What all blocks have told, added up in the order of a fixed tree: bitwise the same in every block. One block has nothing to
+  // add to what it has told itself.
   WBM_FUNCTION Tally hear(int slot) const {
+    if (group.size() == 1) return told(0, slot);
     Tally total = {0.0, 0.0, 0.0, 0.0};
-    for (int rank = thread_x(); rank < group.size(); rank += threads_x()) {
-      const auto window = group.of(rank);
-      total = AddTallies{}(total, {window[4 * slot], window[4 * slot + 1], window[4 * slot + 2], window[4 * slot + 3]});
-    }
+    for (int rank = thread_x(); rank < group.size(); rank += threads_x()) total = AddTallies{}(total, told(rank, slot));
     return block_reduce(total, AddTallies{});
+  }
+  WBM_DEVICE Tally told(int rank, int slot) const {
+    const auto window = group.of(rank);
+    return {window[4 * slot], window[4 * slot + 1], window[4 * slot + 2], window[4 * slot + 3]};
   }
 
   WBM_DEVICE double scale_of(double mass) const { return fmax(mass, 0.5 * (state().rows.total + state().columns.total)); }
