@@ -144,6 +144,69 @@ struct FactorKernels {
   void (*solve)(const float* m, std::int64_t stride, std::int64_t size, const double* pivot, const double* b, double* x);
 };
 
+// --- small problems (kernels_small.cpp) ---------------------------------------------------------------------------------
+// Rows and columns of a problem whose matrices fit the first-level cache, padded to multiples of kSmallPadding.
+inline constexpr std::int64_t kSmallSide = 64, kSmallPadding = 16;
+
+struct SmallShape {
+  std::int64_t n, m, rows, columns;
+};
+
+// K (rows x columns, 0 in the padding) with its transpose, and the scalings. Masses are those of a plan of total 1, and in the
+// padding a = u = b = v = 1 and the sums begin at pad = 1, elsewhere at 0: nothing of it is seen in a residual.
+template <typename S>
+struct SmallScaling {
+  SmallShape shape;
+  const S *k, *transposed, *a, *b, *pad_rows, *pad_columns;
+  S *u, *v, *work;
+};
+
+struct SmallSums {
+  double *r, *c, *row_entropy, *column_entropy;
+};
+
+// 1 - B'B with its right side r, of which the residual remains, and its solution z.
+struct SmallSchur {
+  SmallShape shape;
+  const float *b, *transposed, *zero;
+  float *r, *z, *p, *q, *w;
+};
+
+template <typename S>
+struct SmallKernels {
+  // d = D (rows `stride` apart) with zeros in the padding of its rows
+  void (*pad)(const S* cost, std::int64_t stride, const SmallShape& shape, S* d);
+  // f_i = min_j D_ij, g_j = min_i (D_ij - f_i)
+  void (*minima)(const S* d, const SmallShape& shape, double* f, double* g);
+  // k_ij = exp(row_i + column_j - D_ij / eps), and its transpose
+  void (*build)(const S* d, const SmallShape& shape, const double* row, const double* column, double inverse_epsilon, S* k,
+                S* transposed);
+  // Iterations at one omega until the residual before the next one is at most `target`, at most `count`; returns how many.
+  // residual_t: before iteration t. column_error: |c - b|_1 that the iterations before have left.
+  std::int64_t (*sweeps)(const SmallScaling<S>& scaling, double omega, std::int64_t count, double target,
+                         double* column_error, double* residual);
+  // r, c = row and column sums of p_ij = u_i k_ij v_j; returns sum p D
+  double (*sums)(const S* d, const SmallShape& shape, const S* k, const double* u, const double* v, double* r, double* c);
+  // p_ij = exp(e_ij), e_ij = row_i + column_j - D_ij / eps, with the row and column sums of p and of p e
+  void (*plan)(const S* d, const SmallShape& shape, const double* row, const double* column, double inverse_epsilon, S* p,
+               const SmallSums& sums);
+  // b_ij = row_i p_ij column_j, and its transpose
+  void (*balance)(const S* p, const SmallShape& shape, const float* row, const float* column, float* b, float* transposed);
+  // x = share (h1 - p y), out = h2 - c y - p'x
+  void (*defect)(const S* p, const SmallShape& shape, const double* share, const double* h1, const double* h2,
+                 const double* c, const double* y, double* x, double* out);
+  // out_ij = p_ij (sharp e_ij + x_i + y_j), out of n x m
+  void (*gradient)(const S* d, const SmallShape& shape, const S* p, const double* row, const double* column,
+                   double inverse_epsilon, double sharp, const double* x, const double* y, S* out);
+};
+
+struct SmallTable {
+  SmallKernels<float> float32;
+  SmallKernels<double> float64;
+  // Conjugate gradients until the residual has fallen by `reduction`, or `most` products; returns how many
+  int (*conjugate_gradients)(const SmallSchur& system, double reduction, int most);
+};
+
 // --- squared distances (kernels_points.cpp) ----------------------------------------------------------------------------
 // Columns of y' are padded to a multiple of this.
 inline constexpr std::int64_t kDistanceColumns = 32;
@@ -168,6 +231,9 @@ template <typename T, typename S>
 const BuildKernel<T, S>& build_kernel();
 const VectorKernels& vector_kernels();
 const FactorKernels& factor_kernels();
+template <typename S>
+const SmallKernels<S>& small_kernels();
+int small_conjugate_gradients(const SmallSchur& system, double reduction, int most);
 template <typename S>
 DistanceKernel<S> distance_kernel();
 const char* instruction_set();
