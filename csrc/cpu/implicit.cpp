@@ -120,8 +120,8 @@ class ImplicitGradient {
   // A row with mass whose plan underflows does not couple back, but its potential still depends on the others:
   // df_i = s da_i/a_i - ratio sum_j w_j (dg_j - dD_ij), w = softmax_j((g_j - D_ij)/eps). Its q_f is passed on along that
   // line, and the row counts as empty.
-  void eliminate_empty(const Side& side, const Side& other, const double* partner, std::vector<double>& sums, std::vector<double>& q, std::vector<double>& q_other,
-                       std::vector<double>& d_mass, bool by_rows) {
+  void eliminate_empty(const Side& side, const Side& other, const double* partner, std::vector<double>& sums,
+                       std::vector<double>& q, std::vector<double>& q_other, std::vector<double>& d_mass, bool by_rows) {
     double mass = 0.0;
     for (const double x : sums) mass += x;
     for (std::int64_t i = 0; i < side.size; ++i) {
@@ -217,9 +217,9 @@ class ImplicitGradient {
     const std::vector<double> none(frozen ? m_ : 0, 0.0);
     team_.split_if(k_.parallel(), n_, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        const double f = view_.rows.active[i] ? f_[i] : 0.0;
-        build_kernel<T, S>().plan_gradient(view_.row(i), k_.row(i), u_[i], v_.data(), f, g_, view_.inverse_epsilon,
-                                           frozen ? constant : constant + x_[i], frozen ? 0.0 : up_.sharp,
+        const double f = view_.rows.active[i] ? f_[i] : -kInf;
+        build_kernel<T, S>().plan_gradient(view_.row(i), view_.mask_row(i), k_.row(i), u_[i], v_.data(), f, g_,
+                                           view_.inverse_epsilon, frozen ? constant : constant + x_[i], frozen ? 0.0 : up_.sharp,
                                            frozen ? none.data() : y_.data(), out + i * m_, m_);
       }
     });

@@ -42,10 +42,6 @@ struct RowKernels {
   void (*plan_sums)(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon,
                     std::int64_t m, double* p, double* column, double* column_entropy, double* sum, double* entropy);
 
-  // out_j = p_j (constant + sharp e_j + y_j), 0 where p_j = 0
-  void (*plan_gradient)(const T* cost, const double* p, double f, const double* g, double inverse_epsilon, double constant,
-                        double sharp, const double* y, T* out, std::int64_t m);
-
   // p_j = exp((f + g_j - D_j) / eps) for j in [begin, end)
   void (*plan)(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon, double* p,
                std::int64_t begin, std::int64_t end);
@@ -88,8 +84,9 @@ struct BuildKernel {
                       double inverse_epsilon, std::int64_t m, double* column, double* column_entropy, double* sum,
                       double* entropy, double* value);
   // out_j = p_j (constant + sharp e_j + y_j), 0 where p_j = 0
-  void (*plan_gradient)(const T* cost, const S* k, double u, const double* v, double f, const double* g,
-                        double inverse_epsilon, double constant, double sharp, const double* y, T* out, std::int64_t m);
+  void (*plan_gradient)(const T* cost, const std::uint8_t* mask, const S* k, double u, const double* v, double f,
+                        const double* g, double inverse_epsilon, double constant, double sharp, const double* y, T* out,
+                        std::int64_t m);
 };
 
 // Loops over the n entries of one side.

@@ -66,20 +66,26 @@ void column_sum(const T* cost, const std::uint8_t* mask, double f, const double*
 
 template <typename T>
 int scan(const T* cost, std::int64_t m, double* sum_, double* largest) {
-  const std::int64_t whole = m / kLanes * kLanes;
-  Vec total = splat(0.0), top = splat(0.0), spoiled = splat(0.0);
-  const auto lanes = [&](Vec x) {
-    total += x;
-    top = max(x < 0.0 ? -x : x, top);
+  using Wide = typename WideOf<T>::Type;
+  constexpr std::int64_t kWide = sizeof(Wide) / sizeof(T);
+  const std::int64_t whole = m / kWide * kWide;
+  Vec total = splat(0.0);
+  Wide top = {}, spoiled = {};
+  const auto lanes = [&](Wide x) {
+    const Wide size = x < T(0) ? -x : x;
+    total += fold(x);
+    top = size > top ? size : top;
     spoiled += x - x;  // 0, or NaN where x is infinite or NaN
   };
-  for (std::int64_t j = 0; j < whole; j += kLanes) lanes(load(cost + j));
-  Vec tail = splat(0.0);
-  for (std::int64_t j = whole; j < m; ++j) tail[j - whole] = static_cast<double>(cost[j]);
+  for (std::int64_t j = 0; j < whole; j += kWide) lanes(load_wide(cost + j));
+  Wide tail = {};
+  for (std::int64_t j = whole; j < m; ++j) tail[j - whole] = cost[j];
   lanes(tail);
   *sum_ = sum(total);
-  *largest = max(top);
-  return sum(spoiled) == 0.0;
+  *largest = 0.0;
+  for (std::int64_t k = 0; k < kWide; ++k)
+    if (static_cast<double>(top[k]) > *largest) *largest = static_cast<double>(top[k]);
+  return sum_wide(spoiled) == 0.0;
 }
 
 template <typename T>
@@ -154,18 +160,6 @@ void plan_sums(const T* cost, const std::uint8_t* mask, double f, const double* 
 }
 
 template <typename T>
-void plan_gradient(const T* cost, const double* p, double f, const double* g, double inverse_epsilon, double constant,
-                   double sharp, const double* y, T* out, std::int64_t m) {
-  for (std::int64_t j = 0; j < m; j += kLanes) {
-    const std::int64_t count = m - j < kLanes ? m - j : kLanes;
-    const Vec x = load_some(p + j, count, 0.0);
-    const Vec e = (load_some(g + j, count, 0.0) - load_some(cost + j, count, 0.0) + f) * inverse_epsilon;
-    const Vec d = x * (e * sharp + load_some(y + j, count, 0.0) + constant);
-    store_some(out + j, x > splat(0.0) ? d : splat(0.0), count);
-  }
-}
-
-template <typename T>
 void plan(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon, double* p,
           std::int64_t begin, std::int64_t end) {
   if (!(f > -kInfinity)) {
@@ -183,8 +177,8 @@ void plan(const T* cost, const std::uint8_t* mask, double f, const double* g, do
 extern const LogKernels log_kernels;
 const LogKernels log_kernels = {
     {log_sum<float>, column_max<float>, column_sum<float>, scan<float>, row_max<float>, add_plan<float>, plan_sums<float>,
-     plan_gradient<float>, plan<float>},
+     plan<float>},
     {log_sum<double>, column_max<double>, column_sum<double>, scan<double>, row_max<double>, add_plan<double>,
-     plan_sums<double>, plan_gradient<double>, plan<double>}};
+     plan_sums<double>, plan<double>}};
 
 }  // namespace wbm::WBM_ISA

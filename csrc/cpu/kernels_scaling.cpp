@@ -62,7 +62,8 @@ void accumulate(const S* k, std::int64_t stride, int rows, const S* u, S* out, s
 }
 
 // The two of them in one loop: sums of the block `next` while the block `current` is added to out. The first waits for
-// memory, the second finds its rows in the cache; lines are asked for kAhead bytes before they are needed.
+// memory, the second finds its rows in the cache. Two rows are asked for kAhead entries before they are needed; with more, the
+// processor runs ahead far enough by itself, and asking costs more than it brings.
 template <typename S, int Rows>
 void fused_of(const S* next, const S* current, std::int64_t stride, const S* v, const S* u, S* out, std::int64_t padded,
               double* sums) {
@@ -78,7 +79,7 @@ void fused_of(const S* next, const S* current, std::int64_t stride, const S* v, 
     for (int r = 1; r < Rows; ++r) column += load_wide(current + r * stride + j) * w[r];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      __builtin_prefetch(next + kAhead + j * Rows + r * kWide);
+      if constexpr (Rows == 2) __builtin_prefetch(next + kAhead + j * Rows + r * kWide);
       total[r] += load_wide(next + r * stride + j) * x;
     }
     store_wide(out + j, load_wide(out + j) + column);
@@ -111,21 +112,30 @@ void reduce(const S* partial, std::int64_t chunks, std::int64_t padded, double* 
   }
 }
 
-inline Vec exp_as(Vec x, const double*) { return exp(x); }
-inline Vec32 exp_as(Vec x, const float*) { return exp_single(x); }
+inline void store_exp(double* k, Vec low, Vec high) {
+  store(k, exp(low));
+  store(k + kLanes, exp(high));
+}
+inline void store_exp(float* k, Vec low, Vec high) { store_wide(k, exp_single(low, high)); }
 
 template <typename T, typename S>
 void build(const T* cost, const std::uint8_t* mask, double row, const double* column, double inverse_epsilon, S* k,
            std::int64_t m, std::int64_t padded) {
-  const std::int64_t whole = m / kLanes * kLanes;
-  for (std::int64_t j = 0; j < whole; j += kLanes) {
-    Vec x = (load(column + j) + row) - load(cost + j) * inverse_epsilon;
-    if (mask) x = load_mask(mask + j) ? x : splat(-kInfinity);
-    store(k + j, exp_as(x, k));
-  }
-  for (std::int64_t j = whole; j < m; ++j) {
-    const double x = mask && !mask[j] ? -kInfinity : column[j] + row - static_cast<double>(cost[j]) * inverse_epsilon;
-    k[j] = static_cast<S>(exp_as(splat(x), k)[0]);
+  const auto exponent = [&](std::int64_t j) {
+    const Vec x = (load(column + j) + row) - load(cost + j) * inverse_epsilon;
+    return mask ? (load_mask(mask + j) ? x : splat(-kInfinity)) : x;
+  };
+  constexpr std::int64_t kTwo = 2 * kLanes;
+  const std::int64_t whole = m / kTwo * kTwo;
+  for (std::int64_t j = 0; j < whole; j += kTwo) store_exp(k + j, exponent(j), exponent(j + kLanes));
+  if (whole < m) {
+    Vec x[2] = {splat(-kInfinity), splat(-kInfinity)};
+    for (std::int64_t j = whole; j < m; ++j)
+      if (!mask || mask[j])
+        x[(j - whole) / kLanes][(j - whole) % kLanes] = column[j] + row - static_cast<double>(cost[j]) * inverse_epsilon;
+    S last[kTwo];
+    store_exp(last, x[0], x[1]);
+    for (std::int64_t j = whole; j < m; ++j) k[j] = last[j - whole];
   }
   for (std::int64_t j = m; j < padded; ++j) k[j] = S(0);
 }
@@ -220,18 +230,32 @@ void add_entropy(const T* cost, const S* k, double u, const double* v, double f,
   *value += sum(spent);
 }
 
+// Where a stored entry has flushed to zero, or nearly, while its part of the plan is still within the range of the gradient's
+// type, that part is the exponential of e.
 template <typename T, typename S>
-void plan_gradient(const T* cost, const S* k, double u, const double* v, double f, const double* g, double inverse_epsilon,
-                   double constant, double sharp, const double* y, T* out, std::int64_t m) {
+void plan_gradient(const T* cost, const std::uint8_t* mask, const S* k, double u, const double* v, double f, const double* g,
+                   double inverse_epsilon, double constant, double sharp, const double* y, T* out, std::int64_t m) {
+  constexpr double kFlushed = sizeof(S) == 4 ? 1e-36 : 1e-300, kVanishes = sizeof(T) == 4 ? -104.0 : -708.0;
   const PlanRow<T, S> row{cost, k, u, v, f, g, inverse_epsilon};
   each(m, [&](std::int64_t j, std::int64_t c) {
-    const Vec p = row.plan(j, c), e = row.exponent(j, c, row.cost_at(j, c));
+    const Vec stored = load_some(k + j, c, 0.0), e = row.exponent(j, c, row.cost_at(j, c));
+    Vec p = stored * load_some(v + j, c, 0.0) * u;
+    Bits lost = (stored < kFlushed) & (e > kVanishes);
+    if (any(lost)) {
+      for (std::int64_t l = 0; l < kLanes; ++l)
+        if (l >= c || (mask && !mask[j + l])) lost[l] = 0;
+      p = lost ? exp(e) : p;
+    }
     const Vec d = p * (e * sharp + load_some(y + j, c, 0.0) + constant);
     store_some(out + j, p > splat(0.0) ? d : splat(0.0), c);
   });
 }
 
 void divide(const double* x, const double* y, double* out, std::int64_t n) {
+  if (n < kLanes) {  // a block of rows in the middle of a pass
+    for (std::int64_t i = 0; i < n; ++i) out[i] = x[i] / y[i];
+    return;
+  }
   each(n, [&](std::int64_t i, std::int64_t c) { store_some(out + i, load_some(x + i, c, 0) / load_some(y + i, c, 1), c); });
 }
 

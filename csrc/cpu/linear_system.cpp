@@ -19,8 +19,8 @@ template <typename S>
 class System {
  public:
   System(const PlanMatrix<S>& plan, const PlanSystem& system)
-      : k_(plan.k), u_(plan.u), c_(plan.c), h_(plan.k, system.both_hard), known_(plan.factor), n_(plan.r.size()), m_(plan.c.size()), share_(n_),
-        residual_(m_), best_y_(m_, 0.0) {
+      : k_(plan.k), u_(plan.u), c_(plan.c), h_(plan.k, system.both_hard), known_(plan.factor), n_(plan.r.size()),
+        m_(plan.c.size()), share_(n_), residual_(m_), best_y_(m_, 0.0) {
     for (std::size_t i = 0; i < n_; ++i) {
       share_[i] = plan.r[i] > 0.0 ? 1.0 / (system.k1 * plan.r[i]) : 0.0;
       h_.weight[i] = share_[i] * u_[i] * u_[i];

@@ -51,13 +51,14 @@ class StoredMatrix {
   void pass(const Weight& weight) {
     const int step = kernels_.block_rows(padded_ * static_cast<std::int64_t>(sizeof(S)));
     team_.split_if(parallel_, chunks_, [&](std::int64_t first, std::int64_t last) {
+      S w[8];
+      int count = 0;  // rows of the block whose weights are known and which waits to be added to `total`
+      const S* waiting = nullptr;
+      S* total = nullptr;
       for (std::int64_t chunk = first; chunk < last; ++chunk) {
-        S* total = partial_.data() + chunk * padded_;
-        std::fill(total, total + padded_, S(0));
+        S* own = partial_.data() + chunk * padded_;
+        std::fill(own, own + padded_, S(0));
         const std::int64_t end = std::min((chunk + 1) * chunk_, rows_);
-        S w[8];
-        int count = 0;  // rows of the block whose weights are known and which waits to be added
-        const S* waiting = nullptr;
         for (std::int64_t r = chunk * chunk_; r < end; r += step) {
           const int rows = static_cast<int>(std::min<std::int64_t>(step, end - r));
           const S* block = row(r);
@@ -71,9 +72,10 @@ class StoredMatrix {
           for (int c = 0; c < rows; ++c) w[c] = static_cast<S>(values[c]);
           count = rows;
           waiting = block;
+          total = own;
         }
-        if (waiting) kernels_.accumulate(waiting, stride_, count, w, total, padded_);
       }
+      if (waiting) kernels_.accumulate(waiting, stride_, count, w, total, padded_);
     });
     kernels_.reduce(partial_.data(), chunks_, padded_, column_sums.data(), columns_);
   }

@@ -1,5 +1,7 @@
 """Times on a GPU between events: medians with quartiles, against the goals of a solve in one launch.
 
+Other libraries stand beside this solver in ``python -m python_benchmarks.peers --device cuda``.
+
 Iterations are timed as a captured CUDA graph's replays, at two counts; the difference is theirs alone. Data are drawn
 anew for each measurement, never zeros.
 """
@@ -19,15 +21,13 @@ import wbm_ext
 from python_benchmarks import _harness as harness
 from python_benchmarks._harness import Record, Store, Task
 from python_benchmarks._problems import SHIFT, clouds
-from python_benchmarks.peers.with_torch import step
+from python_benchmarks.gpu.timing import captured, timed
 from wbm_ext.losses.balancing import balance
 
 # seconds for an iteration of one problem, float32, by n = m
 PER_ITERATION = {64: 1.5e-6, 128: 1.5e-6, 224: 1.5e-6, 512: 2.5e-6, 1024: 4e-6, 2048: 6e-6}
 BANDWIDTH = {4096: 0.8, 16384: 0.8}  # share of the copy bandwidth, one read of D an iteration
 BATCH = (1024, 64, 100, 150e-6)  # problems, n = m, iterations, seconds in all
-TORCH_LOOP = (64, 256, 1024)
-FASTER = 3.0  # than a compiled loop in a CUDA graph
 WBM = {0.05: 0.4e-3, 0.01: 2e-3}  # seconds forward + backward by relative epsilon
 WBM_SHAPES = ((256, 256), (41, 471))
 RESIDUAL = {torch.float64: 1e-9, torch.float32: 1e-6}  # what float32 reaches at these epsilons
@@ -45,37 +45,13 @@ class Settings:
     seed: int
     device: str = "cuda"  # "cpu" only to try the commands without a GPU: no graphs, a clock for the events
 
+    @property
+    def timing(self) -> tuple[float, str]:
+        """What ``timed`` wants beside the call."""
+        return self.budget, self.device
+
     def pick(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         return sizes[:2] if self.quick else sizes
-
-
-def captured(call: Callable[[], object], settings: Settings) -> Callable[[], object]:
-    """The call as a CUDA graph's replay; it keeps what the call returned alive."""
-    if settings.device == "cpu":
-        return call
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        call()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = call()
-
-    def replay(_: object = kept) -> None:
-        graph.replay()
-
-    return replay
-
-
-def timed(call: Callable[[], object], settings: Settings, most: int = 500) -> harness.Timing:
-    """Time between two events around each call, after three to warm up."""
-    for _ in range(3):
-        call()
-    samples: list[float] = []
-    while len(samples) < most and (len(samples) < 20 or sum(samples) < settings.budget):
-        samples.append(harness.elapsed(call, 1, settings.device))
-    return harness.summarize(samples)
 
 
 def problem(n: int, settings: Settings, batch: int | None = None) -> tuple[Tensor, Tensor, Tensor, float]:
@@ -108,7 +84,7 @@ def difference(few: harness.Timing, many: harness.Timing) -> float:
 
 def per_iteration(n: int, settings: Settings) -> Record:
     data = problem(n, settings)
-    few, many = (timed(captured(iterations(data, count), settings), settings) for count in (FEW, MANY))
+    few, many = (timed(captured(iterations(data, count), settings.device), *settings.timing) for count in (FEW, MANY))
     each = difference(few, many)
     found = {"n": n, "few": few.record(), "many": many.record(), "seconds_per_iteration": each}
     if n in PER_ITERATION:
@@ -120,7 +96,7 @@ def copy_bandwidth(settings: Settings) -> float:
     """Bytes a second of a large copy on the device, read and written."""
     source = torch.randn(2**26 if settings.quick else 2**28, device=settings.device)
     target = torch.empty_like(source)
-    return 2 * source.numel() * source.element_size() / timed(lambda: target.copy_(source), settings).median
+    return 2 * source.numel() * source.element_size() / timed(lambda: target.copy_(source), *settings.timing).median
 
 
 def bandwidth(n: int, settings: Settings) -> Record:
@@ -136,29 +112,9 @@ def bandwidth(n: int, settings: Settings) -> Record:
 
 def batch(settings: Settings) -> Record:
     count, n, steps, goal = BATCH
-    time = timed(captured(iterations(problem(n, settings, count), steps), settings), settings)
+    time = timed(captured(iterations(problem(n, settings, count), steps), settings.device), *settings.timing)
     return {"problems": count, "n": n, "iterations": steps, "seconds": time.record(), "goal": goal,
             "met": time.median <= goal}  # fmt: skip
-
-
-def torch_loop(n: int, settings: Settings) -> Record:
-    """The same iterations in torch, each compiled, the loop captured in a CUDA graph."""
-    D, a, b, epsilon = problem(n, settings)
-    scaled, log_a, log_b = D / epsilon, a.log(), b.log()
-    torch.compiler.reset()
-    advance = torch.compile(step, dynamic=False)
-
-    def loop() -> Tensor:
-        with torch.no_grad():
-            v = torch.zeros_like(b)
-            for _ in range(FEW):
-                u, v = advance(scaled, v, log_a, log_b)
-            return u
-
-    theirs, ours = (timed(captured(call, settings), settings) for call in (loop, iterations((D, a, b, epsilon), FEW)))
-    ratio = theirs.median / ours.median
-    return {"n": n, "iterations": FEW, "seconds": ours.record(), "torch": theirs.record(), "times_faster": ratio,
-            "goal": FASTER, "met": ratio >= FASTER}  # fmt: skip
 
 
 def wbm(shape: tuple[int, int], relative: float, dtype: torch.dtype, settings: Settings) -> Record:
@@ -180,7 +136,7 @@ def wbm(shape: tuple[int, int], relative: float, dtype: torch.dtype, settings: S
         return found
 
     result = call().result
-    time, goal = timed(call, settings), WBM[relative]
+    time, goal = timed(call, *settings.timing), WBM[relative]
     return {"n": n, "m": m, "relative_epsilon": relative, "type": str(dtype).removeprefix("torch."), "tol": tol,
             "residual": float(result.residual), "iterations": int(result.iterations), "seconds": time.record(),
             "goal": goal, "met": time.median <= goal and float(result.residual) <= tol}  # fmt: skip
@@ -195,8 +151,8 @@ def backward(n: int, settings: Settings) -> Record:
         return wbm_ext.solve(D, a, b, epsilon=epsilon, method="sinkhorn", tol=1e-6, max_iter=2000)
 
     found = forward()
-    there = timed(forward, settings)
-    back = timed(lambda: torch.autograd.grad(found.cost, D, retain_graph=True), settings)
+    there = timed(forward, *settings.timing)
+    back = timed(lambda: torch.autograd.grad(found.cost, D, retain_graph=True), *settings.timing)
     ratio = back.median / there.median
     return {
         "n": n,
@@ -223,8 +179,6 @@ def tasks(settings: Settings) -> list[Task]:
     for n in () if settings.quick else tuple(BANDWIDTH):
         add("bandwidth", f"n={n}", bandwidth, n)
     add("batch", "1,024 problems of 64 x 64", batch)
-    for n in settings.pick(TORCH_LOOP):
-        add("torch loop", f"n={n}", torch_loop, n)
     for (n, m), relative, dtype in itertools.product(WBM_SHAPES, WBM, RESIDUAL):
         kind = str(dtype).removeprefix("torch.")
         add("wbm", f"{n} x {m}, eps={relative:g}, {kind}", wbm, (n, m), relative, dtype)
@@ -235,7 +189,6 @@ def tasks(settings: Settings) -> list[Task]:
 
 UNITS = {
     "share": ("of the copy bandwidth", 1.0),
-    "times_faster": ("times faster", 1.0),
     "ratio": ("of the forward", 1.0),
     "seconds_per_iteration": ("µs an iteration", 1e6),
 }

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from python_benchmarks._harness import Record
 from python_benchmarks.peers.ours import OURS
 
 Records = dict[str, Record]
+ON_CUDA = {  # section: least ratio over the fastest peer, largest n it is asked for at
+    "graph": (3.0, 1024),
+    "residual": (20.0, 1024),
+    "points": (1.0, 4096),
+}
 PLAIN = (  # (peers by the beginning of their names, words, least ratio, least ratio at n = 2048)
     ("POT sinkhorn,", "POT's fastest Sinkhorn", 12.0, 9.0),
     ("OTT-JAX lse", "OTT-JAX, log domain", 20.0, 20.0),
@@ -178,7 +183,15 @@ def _own(records: Records) -> Iterator[Verdict]:
         yield Verdict("safeguard", case, "with a worse residual", len(record["worse"]), 0, least=False, unit="")
 
 
+def _on_cuda(records: Records) -> Iterator[Verdict]:
+    for section, (least, largest) in ON_CUDA.items():
+        for case, subjects in split(records, section).items():
+            n = _number(case) or int(case.split(" x ")[1].split(",")[0])
+            goal = least if n <= largest else None
+            yield _ratio(section, case, "over the fastest peer", own_time(subjects), fastest(subjects), goal)
+
+
 def verdicts(records: Records) -> list[Verdict]:
     """All that the records can say, in the order of the sections."""
-    parts: tuple[Callable[[Records], Iterator[Verdict]], ...] = (_iterations, _bandwidth, _tight, _batch, _own)
+    parts = (_iterations, _bandwidth, _tight, _batch, _own, _on_cuda)
     return [verdict for part in parts for verdict in part(records)]

@@ -17,7 +17,13 @@ class Options:
     only: tuple[str, ...] = ()
     threads: tuple[int, ...] = (1, 2)
     seeds: int = 8
+    first_seed: int = 0
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.limits.device
 
     def pick(self, full: tuple, quick: tuple) -> tuple:
         """The full list or the short one; sizes given on the command line narrow lists of sizes."""

@@ -10,14 +10,15 @@ import torch
 
 import wbm_ext
 from python_benchmarks._problems import Problem
+from python_benchmarks.peers.arrays import float64, tensors
 from python_benchmarks.peers.registry import BatchRun, Run
 
 OURS = "wbm_ext"
 
 
-def prepare(problem: Problem, tolerance: float, iterations: int, method: str = "auto") -> Run:
+def prepare(problem: Problem, tolerance: float, iterations: int, device: str = "cpu", method: str = "auto") -> Run:
     """Solve without gradient; with tolerance 0 exactly so many plain iterations."""
-    a, b, D = (torch.from_numpy(x) for x in (problem.a, problem.b, problem.D))
+    a, b, D = tensors(problem, device)
     method = "sinkhorn" if tolerance == 0 else method
 
     def call() -> Any:
@@ -27,13 +28,15 @@ def prepare(problem: Problem, tolerance: float, iterations: int, method: str = "
                 D, a, b, epsilon=problem.epsilon, tol=tolerance, max_iter=iterations, method=method
             )  # fmt: skip
 
-    return Run(call, lambda result: result.plan.double().numpy())
+    return Run(call, lambda result: float64(result.plan))
 
 
-def prepare_batch(problem: Problem, tolerance: float, iterations: int, loss: str) -> BatchRun:
+def prepare_batch(
+    problem: Problem, tolerance: float, iterations: int, device: str = "cpu", loss: str = "sharp"
+) -> BatchRun:
     """Forward and backward of the summed loss over a batch."""
-    a, b = torch.from_numpy(problem.a), torch.from_numpy(problem.b)
-    D = torch.from_numpy(problem.D).requires_grad_()
+    a, b, D = tensors(problem, device)
+    D.requires_grad_()
 
     def call() -> Any:
         D.grad = None
@@ -42,6 +45,6 @@ def prepare_batch(problem: Problem, tolerance: float, iterations: int, loss: str
         return result, D.grad
 
     def read(result: Any) -> tuple[np.ndarray, np.ndarray]:
-        return result[0].plan.detach().double().numpy(), result[1].double().numpy()
+        return float64(result[0].plan), float64(result[1])
 
     return BatchRun(call, read)

@@ -36,10 +36,14 @@ def draw(result: Record, target: Path) -> None:
     ] + [
         (f"to residual 1e-9, ε = {e} mean(D), float64", _series(result["records"], "tight", f"eps={e},"))
         for e in ("0.05", "0.01", "0.003")
+    ] + [
+        (f"to residual {r}, ε = 0.05 mean(D), {kind}",
+         _series({k: v for k, v in result["records"].items() if kind in k}, "residual", "n="))
+        for kind, r in (("float32", "1e-5"), ("float64", "1e-9"))
     ]  # fmt: skip
     panels = [(title, lines) for title, lines in panels if lines]
     if not panels:
-        raise ValueError("nothing to draw: no timed record in the sections iterations and tight")
+        raise ValueError("nothing to draw: no timed record in the sections iterations, tight and residual")
     figure, axes = plt.subplots(
         1, len(panels), figsize=(5.0 * len(panels) + 2.6, 4.4), squeeze=False, layout="constrained"
     )
@@ -66,7 +70,8 @@ def draw(result: Record, target: Path) -> None:
         ax.minorticks_off()
     entries = {label: line for ax in axes[0] for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend([entries[name] for name in names], names, loc="outside right center", fontsize=8)
-    figure.suptitle(f"{result['machine']['cpu']}, {result['machine']['cores']} cores", fontsize=9)
+    machine = result["machine"]
+    figure.suptitle(machine.get("gpu", f"{machine['cpu']}, {machine['cores']} cores"), fontsize=9)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=130)
     plt.close(figure)

@@ -1,7 +1,8 @@
 """What a peer is to this benchmark, and which peers are here.
 
-A peer is one function that gets a problem, a tolerance and a number of iterations, does everything that need not be
-timed (conversion, compilation) and returns a :class:`Run`. Tolerance 0 asks for exactly so many iterations.
+A peer is one function that gets a problem, a tolerance, a number of iterations and a device, does everything that need
+not be timed (conversion, transfer, compilation) and returns a :class:`Run`. Tolerance 0 asks for exactly so many
+iterations.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from python_benchmarks._problems import Problem
+ON_BOTH = ("cpu", "cuda")
+ON_CPU, ON_CUDA = ON_BOTH[:1], ON_BOTH[1:]
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Peer:
     ----------
     name, package, module : str
         Name in tables, distribution on the package index, module to import.
-    prepare : (Problem, tolerance, iterations) -> Run or BatchRun
-        The tolerance is in the peer's own measure.
+    prepare : (Problem, tolerance, iterations, device) -> Run or BatchRun
+        The tolerance is in the peer's own measure; the device is "cpu" (default) or "cuda".
     order : "rows" | "columns" | ""
         For plain Sinkhorn iterations the side that is updated first; "" for any other scheme.
     counts : bool
@@ -53,46 +55,55 @@ class Peer:
         Of a batch peer: "sharp" (⟨D, P⟩) or "regularized".
     python : tuple
         Least Python version.
+    devices : tuple
+        Of "cpu", "cuda": where it runs.
+    single, many : bool
+        Takes one problem (n, m); a batch of them (B, n, m).
+    hindered : device -> str
+        A further reason why it cannot run there, nothing where it can; asked only where it is installed.
     """
 
     name: str
     package: str
     module: str
-    prepare: Callable[[Problem, float, int], Any]
+    prepare: Callable[..., Any]
     order: str = ""
     counts: bool = True
     stops: bool = True
     loss: str = ""
     python: tuple[int, int] = (3, 11)
+    devices: tuple[str, ...] = ON_BOTH
+    single: bool = True
+    many: bool = False
+    hindered: Callable[[str], str] | None = None
 
-    def absent(self) -> str:
-        """Why this peer is left out, nothing where it is here."""
+    def absent(self, device: str = "cpu") -> str:
+        """Why this peer is left out on that device, nothing where it is here."""
+        if device not in self.devices:
+            return f"{self.package} runs on {'CUDA' if self.devices == ON_CUDA else 'the CPU'} only"
         if sys.version_info < self.python:
             return f"{self.package} needs Python {self.python[0]}.{self.python[1]} or later"
         if importlib.util.find_spec(self.module) is None:
             return f"{self.package} is not installed"
-        return ""
+        return self.hindered(device) if self.hindered else ""
 
 
-SINGLE: list[Peer] = []
-BATCH: list[Peer] = []
+SINGLE: list[Peer] = []  # forward on a given cost
+BATCH: list[Peer] = []  # forward and backward of a batch
+POINTS: list[Peer] = []  # forward on two point clouds
 
 
-def peer(name: str, package: str, module: str, **options: Any) -> Callable:
-    """Register the decorated ``prepare`` as a peer for single problems."""
+def _registering(peers: list[Peer]) -> Callable[..., Callable]:
+    def decorator(name: str, package: str, module: str, **options: Any) -> Callable:
+        def register(prepare: Callable) -> Callable:
+            peers.append(Peer(name, package, module, prepare, **options))
+            return prepare
 
-    def register(prepare: Callable) -> Callable:
-        SINGLE.append(Peer(name, package, module, prepare, **options))
-        return prepare
+        return register
 
-    return register
+    return decorator
 
 
-def batch_peer(name: str, package: str, module: str, **options: Any) -> Callable:
-    """Register the decorated ``prepare`` as a peer for batches with gradient."""
-
-    def register(prepare: Callable) -> Callable:
-        BATCH.append(Peer(name, package, module, prepare, **options))
-        return prepare
-
-    return register
+peer = _registering(SINGLE)
+batch_peer = _registering(BATCH)
+point_peer = _registering(POINTS)

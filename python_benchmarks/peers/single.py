@@ -19,15 +19,16 @@ CLOSE_RACE = 2  # peers timed on every seed: the fastest of those that got there
 
 
 def present(peers: list[Peer], options: Options) -> list[Peer]:
-    """Installed peers, narrowed by ``--only``."""
-    return [p for p in peers if not p.absent() and (not options.only or any(o in p.name for o in options.only))]
+    """Peers that are here on the run's device, narrowed by ``--only``."""
+    wanted = [p for p in peers if not options.only or any(text in p.name for text in options.only)]
+    return [p for p in wanted if not p.absent(options.device)]
 
 
 def iterations(options: Options) -> list[Task]:
     """100 plain iterations, float32, ε = 0.05 mean(D)."""
     tasks = []
     for n in options.pick((128, 256, 512, 1024, 2048), (64, 128)):
-        peers = [(p.name, p) for p in present(load()[0], options) if p.counts]
+        peers = [(p.name, p) for p in present(load().single, options) if p.single and p.counts]
         for name, peer in [(OURS.name, OURS), *peers, (AGAIN, OURS)]:
 
             def run(store: Store, n: int = n, peer: Peer = peer) -> Record:
@@ -79,7 +80,7 @@ def tight(options: Options) -> list[Task]:
         for n in options.pick(TIGHT[epsilon], (32,)):
             case = f"eps={epsilon:g}, n={n}"
             for seed in range(options.seeds):
-                for peer in (OURS, *(p for p in present(load()[0], options))):
+                for peer in (OURS, *(p for p in present(load().single, options) if p.single)):
 
                     def run(
                         store: Store, epsilon: float = epsilon, n: int = n, seed: int = seed, peer: Peer = peer,

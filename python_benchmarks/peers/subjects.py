@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from python_benchmarks._harness import Record, measure
+from python_benchmarks._harness import Record, Timing, elapsed, measure
 from python_benchmarks._problems import Problem, misfit, plain_plan, relative_error, residual
+from python_benchmarks.gpu.checks import poisoned
+from python_benchmarks.gpu.timing import timed
 from python_benchmarks.peers.registry import Peer, Run
 
 MISFIT = {"float32": 1e-3, "float64": 1e-8}  # largest |log P + D/ε - f - g|
@@ -21,11 +25,27 @@ LEAST = 200  # iterations that are always allowed
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds: ``budget`` for the repeats of one timing, ``cap`` for one call; iterations at most ``most``."""
+    """Seconds: ``budget`` for the repeats of one timing, ``cap`` for one call; iterations at most ``most``; where."""
 
     budget: float = 1.0
     cap: float = 20.0
     most: int = 200_000
+    device: str = "cpu"
+
+
+def timing(call: Callable[[], object], limits: Limits, least: int = 5) -> Timing:
+    """By the monotonic clock; on CUDA between events, however long the host takes to launch."""
+    if limits.device == "cpu":
+        return measure(call, limits.budget, least)
+    return timed(call, limits.budget, limits.device, least, warm_up=1)
+
+
+def first_call(peer: Peer, run: Run, limits: Limits) -> tuple[np.ndarray, float]:
+    """The plan of one call, and its seconds; this solver finds its outputs full of NaN."""
+    results: list[Any] = []
+    with poisoned() if peer.package == "wbm_ext" else nullcontext():
+        spent = elapsed(lambda: results.append(run.call()), 1, limits.device)
+    return run.plan(results[0]), spent
 
 
 def judge(plan: np.ndarray, problem: Problem, iterations: int = 0, order: str = "") -> Record:
@@ -42,22 +62,20 @@ def judge(plan: np.ndarray, problem: Problem, iterations: int = 0, order: str = 
 
 def fixed(peer: Peer, problem: Problem, iterations: int, limits: Limits) -> Record:
     """Time exactly ``iterations`` iterations (whatever a peer without that notion does for them)."""
-    run: Run = peer.prepare(problem, 0.0, iterations)
-    record = judge(run.plan(run.call()), problem, iterations, peer.order)
+    run: Run = peer.prepare(problem, 0.0, iterations, limits.device)
+    record = judge(first_call(peer, run, limits)[0], problem, iterations, peer.order)
     if "wrong" in record:
         return record
     note = {} if peer.order else {"note": "not plain iterations"}
-    return record | note | {"seconds": measure(run.call, limits.budget).record()}
+    return record | note | {"seconds": timing(run.call, limits).record()}
 
 
 def _allowed(peer: Peer, problem: Problem, limits: Limits) -> int:
     """Iterations that fit the cap on one call, from the time of a few."""
     most = limits.most if peer.stops else 1000
-    run = peer.prepare(problem, 0.0, PROBE)
+    run = peer.prepare(problem, 0.0, PROBE, limits.device)
     run.call()
-    begin = time.perf_counter()
-    run.call()
-    each = (time.perf_counter() - begin) / PROBE
+    each = elapsed(run.call, 1, limits.device) / PROBE
     return int(min(most, max(LEAST, limits.cap / max(each, 1e-7))))
 
 
@@ -73,17 +91,15 @@ def to_residual(
     iterations = _allowed(peer, problem, limits)
     best: Record = {"residual": float("inf")}
     for factor in STRICTER if peer.stops else (1.0,):
-        run: Run = peer.prepare(problem, factor * target, iterations)
-        begin = time.perf_counter()
-        result = run.call()
-        spent = time.perf_counter() - begin
-        record = judge(run.plan(result), problem)
+        run: Run = peer.prepare(problem, factor * target, iterations, limits.device)
+        plan, spent = first_call(peer, run, limits)
+        record = judge(plan, problem)
         if "wrong" in record:
             return record | {"reached": False}
         record |= {"reached": record["residual"] <= target, "tolerance": factor * target, "one_call": spent}
         if record["reached"]:
-            budget = limits.budget if repeats else 0.0
-            return record | {"seconds": measure(run.call, budget, least=5 if repeats else 1).record(samples)}
+            found = timing(run.call, limits if repeats else replace(limits, budget=0.0), 5 if repeats else 1)
+            return record | {"seconds": found.record(samples)}
         if record["residual"] < best["residual"]:
             best = record
         if spent > limits.cap or record["residual"] > 100 * target:

@@ -91,6 +91,8 @@ def show(result: Record, console: Console | None = None) -> None:
     build = machine["build"]
     console.print(f"{machine['cpu']}, {machine['cores']} cores; {build['compiler']}, {build['cpu_kernels']}")
     console.print(versions)
+    if "gpu" in machine:
+        console.print(f"{machine['gpu']}, {machine['multiprocessors']} multiprocessors, CUDA {machine['cuda']}")
     if machine["load"] > BUSY:
         console.print(f"[yellow]load average {machine['load']} before the run: times are not to be trusted[/yellow]")
     if not records:

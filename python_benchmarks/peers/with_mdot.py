@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from python_benchmarks._problems import Problem
+from python_benchmarks.peers.arrays import float64, tensors
 from python_benchmarks.peers.registry import Run, peer
 
 DEFAULT_P = 1.5
 
 
 @peer("mdot-tnt", "mdot-tnt", "mdot_tnt", counts=False)
-def prepare(problem: Problem, tolerance: float, iterations: int) -> Run:
+def prepare(problem: Problem, tolerance: float, iterations: int, device: str = "cpu") -> Run:
     from mdot_tnt.mdot import mdot
 
     scale = float(problem.D.max())
     gamma = scale / problem.epsilon
-    a, b, C = torch.from_numpy(problem.a), torch.from_numpy(problem.b), torch.from_numpy(problem.D / scale)
+    a, b, C = tensors(replace(problem, D=problem.D / problem.D.dtype.type(scale)), device)
     entropy = math.log(min(len(problem.a), len(problem.b)))
     p = max(math.log(entropy / tolerance) / math.log(gamma), DEFAULT_P) if tolerance > 0 else DEFAULT_P
 
@@ -36,6 +38,6 @@ def prepare(problem: Problem, tolerance: float, iterations: int) -> Run:
 
     def plan(result: Any) -> np.ndarray:
         u, v, reached = result[0].double(), result[1].double(), result[2]
-        return torch.exp(u[:, None] + v[None, :] - reached * C.double()).numpy()
+        return float64(torch.exp(u[:, None] + v[None, :] - reached * C.double()))
 
     return Run(call, plan)

@@ -5,7 +5,9 @@ Without a tolerance ``min_iterations = max_iterations``, which OTT turns into a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,35 @@ from python_benchmarks.peers.registry import BatchRun, Run, batch_peer, peer
 
 INNER = 10  # iterations between two tests, OTT's default
 LINEAR = (1e-6, 1e-5, 1e-4, 1e-3)  # tolerances of the implicit backward's linear solver, OTT's default first
+
+
+def platform(device: str) -> str:
+    """JAX's name of the device."""
+    return "gpu" if device == "cuda" else "cpu"
+
+
+def no_gpu(device: str) -> str:
+    """Why JAX cannot run there, nothing where it can."""
+    if device == "cpu":
+        return ""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else it takes most of the GPU from all others
+    import jax
+
+    try:
+        jax.devices(platform(device))
+    except RuntimeError:
+        return "ott-jax: jax finds no GPU; its build for CUDA comes with jax[cuda12] or jax[cuda13]"
+    return ""
+
+
+def _arrays(problem: Problem, device: str) -> tuple[Any, Any, Any]:
+    """D, a and b on that device."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # float32 inputs stay float32
+    place = jax.devices(platform(device))[0]
+    D, a, b = (jax.device_put(x, place) for x in (problem.D, problem.a, problem.b))
+    return D, a, b
 
 
 def _solver(
@@ -27,7 +58,6 @@ def _solver(
     import jax
     from ott.solvers.linear import acceleration, implicit_differentiation, sinkhorn
 
-    jax.config.update("jax_enable_x64", True)  # float32 inputs stay float32
     if momentum:
         weight = jax.numpy.asarray(momentum.get("value", 1.0), dtype=problem.D.dtype)
         momentum = {"start": momentum.get("start", 0), "value": weight, "inner_iterations": INNER}
@@ -50,34 +80,33 @@ def _linear_problem(D: Any, epsilon: float, a: Any, b: Any) -> Any:
     return linear_problem.LinearProblem(geometry.Geometry(cost_matrix=D, epsilon=epsilon), a=a, b=b)
 
 
-def _single(momentum: dict[str, float] | None) -> Callable[[Problem, float, int], Run]:
-    def prepare(problem: Problem, tolerance: float, iterations: int) -> Run:
+def _plan(problem: Problem, potentials: Any) -> np.ndarray:
+    f, g = (np.asarray(x, dtype=np.float64) for x in potentials)
+    return np.exp((f[..., :, None] + g[..., None, :] - problem.D.astype(np.float64)) / problem.epsilon)
+
+
+def _forward(momentum: dict[str, float] | None, many: bool = False) -> Callable[..., Run]:
+    def prepare(problem: Problem, tolerance: float, iterations: int, device: str = "cpu") -> Run:
         import jax
 
+        D, a, b = _arrays(problem, device)
         solver = _solver(problem, tolerance, iterations, momentum)
-        D, a, b = (jax.numpy.asarray(x) for x in (problem.D, problem.a, problem.b))
 
-        @jax.jit
         def solve(D: Any, a: Any, b: Any) -> Any:
             out = solver(_linear_problem(D, problem.epsilon, a, b))
             return out.f, out.g
 
-        compiled = solve.lower(D, a, b).compile()
-
-        def plan(potentials: Any) -> np.ndarray:
-            f, g = (np.asarray(x, dtype=np.float64) for x in potentials)
-            return np.exp((f[:, None] + g[None, :] - problem.D.astype(np.float64)) / problem.epsilon)
-
-        return Run(lambda: jax.block_until_ready(compiled(D, a, b)), plan)
+        compiled = jax.jit(jax.vmap(solve) if many else solve).lower(D, a, b).compile()
+        return Run(lambda: jax.block_until_ready(compiled(D, a, b)), partial(_plan, problem))
 
     return prepare
 
 
-def _batch(loss: str, unrolled: bool = False) -> Callable[[Problem, float, int], BatchRun]:
-    def prepare(problem: Problem, tolerance: float, iterations: int) -> BatchRun:
+def _batch(loss: str, unrolled: bool = False) -> Callable[..., BatchRun]:
+    def prepare(problem: Problem, tolerance: float, iterations: int, device: str = "cpu") -> BatchRun:
         import jax
 
-        D, a, b = (jax.numpy.asarray(x) for x in (problem.D, problem.a, problem.b))
+        D, a, b = _arrays(problem, device)
         solver = _solver(problem, tolerance, iterations, linear=None if unrolled else LINEAR[0])
 
         def one(D: Any, a: Any, b: Any) -> Any:
@@ -100,18 +129,18 @@ def _batch(loss: str, unrolled: bool = False) -> Callable[[Problem, float, int],
 
         def read(result: Any) -> tuple[np.ndarray, np.ndarray]:
             (_, potentials), gradient = result
-            f, g = (np.asarray(x, dtype=np.float64) for x in potentials)
-            exponent = f[:, :, None] + g[:, None, :] - problem.D.astype(np.float64)
-            return np.exp(exponent / problem.epsilon), np.asarray(gradient, dtype=np.float64)
+            return _plan(problem, potentials), np.asarray(gradient, dtype=np.float64)
 
         return BatchRun(lambda: jax.block_until_ready(compiled(D, a, b)), read)
 
     return prepare
 
 
-peer("OTT-JAX lse", "ott-jax", "ott", order="columns")(_single(None))
-peer("OTT-JAX lse, momentum 1.5", "ott-jax", "ott")(_single({"value": 1.5}))
-peer("OTT-JAX lse, adaptive momentum", "ott-jax", "ott")(_single({"start": 100}))
+_OTT = {"package": "ott-jax", "module": "ott", "hindered": no_gpu}
+peer("OTT-JAX lse", order="columns", **_OTT)(_forward(None))
+peer("OTT-JAX lse, momentum 1.5", **_OTT)(_forward({"value": 1.5}))
+peer("OTT-JAX lse, adaptive momentum", **_OTT)(_forward({"start": 100}))
+peer("OTT-JAX vmap", order="columns", single=False, many=True, **_OTT)(_forward(None, many=True))
 for _loss in ("sharp", "regularized"):
-    batch_peer("OTT-JAX vmap", "ott-jax", "ott", loss=_loss)(_batch(_loss))
-batch_peer("OTT-JAX vmap, unrolled", "ott-jax", "ott", loss="sharp")(_batch("sharp", unrolled=True))
+    batch_peer("OTT-JAX vmap", loss=_loss, **_OTT)(_batch(_loss))
+batch_peer("OTT-JAX vmap, unrolled", loss="sharp", **_OTT)(_batch("sharp", unrolled=True))

@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 from python_benchmarks._problems import Problem
-from python_benchmarks.peers.registry import Run, peer
+from python_benchmarks.peers.arrays import float64, tensors
+from python_benchmarks.peers.registry import ON_CPU, Run, peer
 
 
 def _run(arrays: tuple[Any, ...], method: str, epsilon: float, tolerance: float, iterations: int) -> Run:
@@ -25,25 +25,24 @@ def _run(arrays: tuple[Any, ...], method: str, epsilon: float, tolerance: float,
                 a, b, D, epsilon, method=method, numItermax=iterations, stopThr=tolerance, warn=False
             )  # fmt: skip
 
-    return Run(call, lambda plan: np.asarray(plan, dtype=np.float64))
+    return Run(call, lambda plan: float64(torch.as_tensor(plan)))
 
 
-def _with_numpy(method: str) -> Callable[[Problem, float, int], Run]:
-    def prepare(problem: Problem, tolerance: float, iterations: int) -> Run:
+def _with_numpy(method: str) -> Callable[..., Run]:
+    def prepare(problem: Problem, tolerance: float, iterations: int, device: str = "cpu") -> Run:
         return _run((problem.a, problem.b, problem.D), method, problem.epsilon, tolerance, iterations)
 
     return prepare
 
 
-def _with_torch(method: str) -> Callable[[Problem, float, int], Run]:
-    def prepare(problem: Problem, tolerance: float, iterations: int) -> Run:
-        arrays = tuple(torch.from_numpy(x) for x in (problem.a, problem.b, problem.D))
-        return _run(arrays, method, problem.epsilon, tolerance, iterations)
+def _with_torch(method: str) -> Callable[..., Run]:
+    def prepare(problem: Problem, tolerance: float, iterations: int, device: str = "cpu") -> Run:
+        return _run(tensors(problem, device), method, problem.epsilon, tolerance, iterations)
 
     return prepare
 
 
 for _method in ("sinkhorn", "sinkhorn_stabilized", "sinkhorn_log"):
-    peer(f"POT {_method}, numpy", "pot", "ot", order="columns")(_with_numpy(_method))
+    peer(f"POT {_method}, numpy", "pot", "ot", order="columns", devices=ON_CPU)(_with_numpy(_method))
 for _method in ("sinkhorn", "sinkhorn_log"):
     peer(f"POT {_method}, torch", "pot", "ot", order="columns")(_with_torch(_method))

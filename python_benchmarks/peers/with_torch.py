@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from python_benchmarks._problems import Problem
+from python_benchmarks.peers.arrays import float64, tensors
 from python_benchmarks.peers.registry import Run, peer
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -20,21 +22,20 @@ TEST_EVERY = 10
 
 def step(scaled: Tensor, v: Tensor, log_a: Tensor, log_b: Tensor) -> tuple[Tensor, Tensor]:
     """One iteration on D/ε with potentials over ε."""
-    u = log_a - torch.logsumexp(v[None, :] - scaled, 1)
-    return u, log_b - torch.logsumexp(u[:, None] - scaled, 0)
+    u = log_a - torch.logsumexp(v[..., None, :] - scaled, -1)
+    return u, log_b - torch.logsumexp(u[..., :, None] - scaled, -2)
 
 
 def error(scaled: Tensor, u: Tensor, v: Tensor, a: Tensor) -> Tensor:
-    """1-norm of the row marginal; the columns are exact after a step."""
-    return (torch.exp(u[:, None] + v[None, :] - scaled).sum(1) - a).abs().sum()
+    """1-norm of the row marginal, the worst of a batch; the columns are exact after a step."""
+    return (torch.exp(u[..., :, None] + v[..., None, :] - scaled).sum(-1) - a).abs().sum(-1).amax()
 
 
-def loop(compile_step: bool) -> Callable[[Problem, float, int], Run]:
+def loop(compile_step: bool) -> Callable[..., Run]:
     """Adapter with steps compiled by ``torch.compile`` or as they stand."""
 
-    def prepare(problem: Problem, tolerance: float, iterations: int) -> Run:
-        scaled = torch.from_numpy(problem.D / np.asarray(problem.epsilon, dtype=problem.D.dtype))
-        a, b = torch.from_numpy(problem.a), torch.from_numpy(problem.b)
+    def prepare(problem: Problem, tolerance: float, iterations: int, device: str = "cpu") -> Run:
+        a, b, scaled = tensors(replace(problem, D=problem.D / problem.D.dtype.type(problem.epsilon)), device)
         log_a, log_b = a.log(), b.log()
         advance, test = step, error
         if compile_step:
@@ -53,11 +54,11 @@ def loop(compile_step: bool) -> Callable[[Problem, float, int], Run]:
 
         def plan(potentials: Any) -> np.ndarray:
             u, v = (x.double() for x in potentials)
-            return torch.exp(u[:, None] + v[None, :] - scaled.double()).numpy()
+            return float64(torch.exp(u[..., :, None] + v[..., None, :] - scaled.double()))
 
         return Run(call, plan)
 
     return prepare
 
 
-peer(NAME, "torch", "torch", order="rows")(loop(COMPILER is not None))
+peer(NAME, "torch", "torch", order="rows", many=True)(loop(COMPILER is not None))

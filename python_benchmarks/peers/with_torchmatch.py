@@ -10,17 +10,18 @@ from typing import Any
 import torch
 
 from python_benchmarks._problems import Problem
+from python_benchmarks.peers.arrays import float64, tensors
 from python_benchmarks.peers.registry import Run, peer
 
 
-@peer("torchmatch", "torchmatch", "torchmatch", stops=False, python=(3, 13))
-def prepare(problem: Problem, tolerance: float, iterations: int) -> Run:
+@peer("torchmatch", "torchmatch", "torchmatch", stops=False, python=(3, 13), many=True)
+def prepare(problem: Problem, tolerance: float, iterations: int, device: str = "cpu") -> Run:
     import torchmatch
 
-    a, b, D = (torch.from_numpy(x) for x in (problem.a, problem.b, problem.D))
+    a, b, D = tensors(problem, device)
 
     def call() -> Any:
         with torch.no_grad():
             return torchmatch.transport.matrix.solve(D, reg=problem.epsilon, n_iter=iterations, a=a, b=b)
 
-    return Run(call, lambda log_plan: log_plan.double().exp().numpy())
+    return Run(call, lambda log_plan: float64(log_plan.double().exp()))

@@ -178,7 +178,6 @@ def tiny(times, monkeypatch):
         "PER_ITERATION": {8: 1.5e-6},
         "BANDWIDTH": {16: 0.8},
         "BATCH": (4, 8, 3, 1.0),
-        "TORCH_LOOP": (8,),
         "WBM_SHAPES": ((12, 10),),
         "BACKWARD": (8,),
         "FEW": 2,
@@ -193,7 +192,7 @@ def tiny(times, monkeypatch):
 def test_every_row_runs(times, tiny):
     rows = times.tasks(tiny)
     assert [row.key.split("|")[0] for row in rows] == [
-        "iteration", "bandwidth", "batch", "torch loop", *["wbm"] * 4, "backward"
+        "iteration", "bandwidth", "batch", *["wbm"] * 4, "backward"
     ]  # fmt: skip
     for row in rows:
         record = row.run(None)

@@ -17,14 +17,14 @@ def gradients(monkeypatch, kept: bool, dtype, n, m, epsilon, tol, **options):
     rng = torch.Generator().manual_seed(5)
     x, y = torch.randn(n, 3, generator=rng, dtype=dtype), torch.randn(m, 3, generator=rng, dtype=dtype) + 0.5
     D = torch.cdist(x, y).square()
-    D = D / D.mean()
+    D = (D / D.mean()).requires_grad_()
     a = torch.rand(n, generator=rng, dtype=dtype) + 0.2
     b = torch.rand(m, generator=rng, dtype=dtype) + 0.2
     a, b = (a / a.sum()).requires_grad_(), (b / b.sum()).requires_grad_()
     result = wbm_ext.solve(D, a, b, epsilon=epsilon, tol=tol, max_iter=20_000, **options)
     loss = result.cost + 0.3 * result.regularized_cost + (result.f * torch.arange(n)).sum() / n
-    found = torch.autograd.grad(loss, (a, b), retain_graph=True)
-    again = torch.autograd.grad(loss, (a, b))
+    found = torch.autograd.grad(loss, (D, a, b), retain_graph=True)
+    again = torch.autograd.grad(loss, (D, a, b))
     assert all(torch.equal(first, second) for first, second in zip(found, again, strict=True))
     assert float(result.backward_residual) <= max(1e-3 * tol, 1e-9 if dtype == torch.float32 else 1e-12)
     return found
@@ -41,6 +41,25 @@ def test_kept_and_evaluated_anew_agree(monkeypatch, shape, epsilon, kappa, dtype
     anew = gradients(monkeypatch, False, dtype, *shape, epsilon, tol, kappa=kappa)
     for mine, other in zip(kept, anew, strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=close * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("dtype", "epsilon", "close"), [(torch.float32, 0.02, 3e-6), (torch.float64, 0.005, 1e-11)])
+def test_the_gradient_is_the_plan_down_to_its_smallest_entries(dtype, epsilon, close, masked):
+    """dW/dD = P in every entry, those included whose stored kernel has flushed to zero."""
+    n, m = 40, 33
+    for seed in range(6):
+        rng = torch.Generator().manual_seed(seed)
+        D = torch.rand(n, m, dtype=dtype, generator=rng) * torch.logspace(-2, 1, m, dtype=dtype)
+        a = torch.rand(n, dtype=dtype, generator=rng) ** 6 + 1e-6
+        mask = torch.rand(n, m, generator=rng) < 0.9 if masked else None
+        D = (D / D.mean()).requires_grad_()
+        result = wbm_ext.solve(D, a / a.sum(), epsilon=epsilon, mask=mask, tol=1e-3, max_iter=20_000)
+        (gradient,) = torch.autograd.grad(result.regularized_cost, D)
+        plan = result.plan.detach()
+        torch.testing.assert_close(gradient, plan, rtol=close, atol=torch.finfo(dtype).tiny)
+        if mask is not None:
+            assert torch.equal(gradient[~mask], torch.zeros_like(gradient[~mask]))
 
 
 def test_a_frozen_gradient_is_the_plan(monkeypatch):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from wbm_ext.losses import batch_kernels
-from wbm_ext.losses.costs import mean_cost, squared_distances
+from wbm_ext.losses.costs import cost_unit, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy, warn_of_collapse
 from wbm_ext.losses.groups import Groups, check_batch, check_points, split
-from wbm_ext.losses.masses import clip_propensity, log_weights
+from wbm_ext.losses.masses import check_propensity, clip_propensity, log_weights
 from wbm_ext.losses.options import check_options, same_parameters
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.solving import check_index, solver_of
@@ -30,31 +30,6 @@ class Balance(Discrepancy):
     """
 
     clipped: Tensor
-
-
-def check_propensity(propensity: Tensor, logits: bool) -> Tensor:
-    """Propensities (B,) or their logits, in at least float32; on the CPU their values are looked at.
-
-    Raises
-    ------
-    TypeError, ValueError
-        No tensor, not a vector of floating-point numbers, outside [0, 1], a NaN.
-    """
-    if not isinstance(propensity, Tensor):
-        raise TypeError(f"propensity must be a torch.Tensor, got {type(propensity).__name__}")
-    if not propensity.dtype.is_floating_point or propensity.dim() != 1:
-        raise ValueError(
-            f"propensity must be a floating-point tensor of shape (B,), got {propensity.dtype} of shape "
-            f"{tuple(propensity.shape)}"
-        )
-    if propensity.device.type == "cpu" and not torch.compiler.is_compiling():
-        q = propensity.detach()
-        right = ~q.isnan() if logits else (q >= 0) & (q <= 1)
-        if not bool(right.all()):
-            wrong = int((~right).nonzero()[0])
-            expected, hint = ("a logit", "") if logits else ("in [0, 1]", "; pass logits=True for logits")
-            raise ValueError(f"propensity must be {expected}, got propensity[{wrong}] = {float(q[wrong])}{hint}")
-    return propensity if propensity.dtype == torch.float64 else propensity.float()
 
 
 def balance(
@@ -91,7 +66,10 @@ def balance(
     >>> round(float(found.value), 4), round(float(found.ess_treated), 4), float(found.ess_other)   # masses 1/5 and 4/5
     (2.0, 1.4706, 2.0)
     """
-    check_options(masses=masses, against=against, clip=clip, grad=grad, min_ess=min_ess)
+    check_options(
+        masses=masses, against=against, clip=clip, grad=grad, min_ess=min_ess, logits=logits, scale_cost=scale_cost,
+        detach_representation=detach_representation,
+    )  # fmt: skip
     batch = None
     if batch_kernels.plain(propensity, treatment, representation):
         batch = _by_kernels(propensity, treatment, representation, logits, masses, against, clip)
@@ -108,7 +86,7 @@ def balance(
     if D is None:
         D = groups.cost(squared_distances(groups.row(phi), groups.column(phi)))
         if scale_cost:
-            D = D / mean_cost(D, *groups.members(D)).to(D.dtype)
+            D = D / cost_unit(D, *groups.members(D)).to(D.dtype)
     samples = None if index is None else (groups.row(index), groups.column(index))
     result = solver_of(cache, samples)(D, a, b, epsilon=epsilon, kappa=kappa, tol=tol, max_iter=max_iter, grad=grad)
     return Balance(groups.value(result.cost), result, (a.detach(), b.detach()), clipped)
@@ -194,7 +172,8 @@ def wbm(*args: Any, **options: Any) -> Tensor:
     epsilon, kappa, tol, max_iter, grad
         As in :func:`wbm_ext.solve`. The default ε is 0.05 × the mean of D.
     scale_cost : bool
-        Divide D by its mean (detached): the value is then free of the scale of φ, and ε relative.
+        Divide D by its mean (detached): the value is then free of the scale of φ, and ε relative. Where all points
+        coincide D stays 0.
     detach_representation : bool
         True by default: else φ can shrink to make the metric 0 at no gain.
     min_ess : float, optional
@@ -224,8 +203,8 @@ def wbm(*args: Any, **options: Any) -> Tensor:
     support), and its minimum over free masses puts everything on the closest pair: watch the effective sample sizes
     that :func:`balance` returns.
 
-    Inside ``torch.compile`` and CUDA graph capture all B samples stand on both sides, with mass 0 where they do not
-    belong: the same number without data-dependent shapes.
+    Inside ``torch.compile``, ``torch.func`` and CUDA graph capture all B samples stand on both sides, with mass 0 where
+    they do not belong: the same number without data-dependent shapes.
 
     Examples
     --------

@@ -7,6 +7,7 @@ devices) the operations of torch do the same.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -112,7 +113,7 @@ def reweight(q: Tensor, order: Tensor, count: int, masses: str, logits: bool, cl
 def cost(phi: Tensor, groups: Groups, scaled: bool) -> Tensor | None:
     """Squared distances between the groups, without a gradient, divided by their mean where ``scaled``.
 
-    None where torch should do it: 16-bit points, rows that are not contiguous, a large product.
+    None where torch should do it: 16-bit points, rows that are not contiguous, a large product, a mean of 0.
     """
     n, m, k = len(groups.rows), len(groups.columns), phi.shape[1]
     if phi.dtype not in (torch.float32, torch.float64) or k == 0 or phi.stride(1) != 1 or n * m * k > MOST_OPERATIONS:
@@ -120,4 +121,4 @@ def cost(phi: Tensor, groups: Groups, scaled: bool) -> Tensor | None:
     D = torch.empty((n, m), dtype=phi.dtype)
     sides = [(phi.data_ptr(), phi.stride(0), x.data_ptr(), len(x)) for x in (groups.rows, groups.columns)]
     core.cpu_squared_distances(*sides, k, phi.dtype == torch.float64, scaled, D.data_ptr(), torch.get_num_threads())
-    return D
+    return None if scaled and math.isnan(D[0, 0].item()) else D  # divided by 0: torch's way leaves it undivided

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from wbm_ext.losses.options import check_number
+from wbm_ext.losses.groups import check_points
+from wbm_ext.losses.options import check_flag, check_number
+from wbm_ext.losses.points import check_sets
 from wbm_ext.solver.api import Kappa
+from wbm_ext.solver.checks import positive_number
 
 
 def _full(x: Tensor) -> Tensor:
@@ -32,14 +36,22 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     Tensor, shape (..., n, m)
         Squared units of the points.
 
+    Raises
+    ------
+    TypeError, ValueError
+        No tensors of floating-point numbers, shapes that do not fit.
+
     Examples
     --------
     >>> import torch
     >>> squared_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
     [[25.0, 1.0]]
     """
+    check_sets(x, y)
     with torch.autocast(x.device.type, enabled=False):
         x, y = _full(x), _full(y)
+        if y.dtype != x.dtype:
+            raise TypeError(f"y must have the type of x, {x.dtype}, got {y.dtype}")
         centre = y.detach().mean(-2, keepdim=True)
         x, y = x - centre, y - centre
         squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
@@ -101,7 +113,7 @@ def pfor_cost(
     Raises
     ------
     TypeError, ValueError
-        Outcomes whose shapes do not fit, γ < 0, s ≤ 0.
+        Representations or outcomes that are no tensors or whose shapes do not fit, γ < 0, s ≤ 0.
 
     Notes
     -----
@@ -118,6 +130,13 @@ def pfor_cost(
     """
     check_number("gamma", gamma, least=0)
     check_number("distance_scale", distance_scale, above=0)
+    check_flag("detach_outcomes", detach_outcomes)
+    check_points("treated", treated)
+    check_points("untreated", untreated)
+    if untreated.shape[1] != treated.shape[1]:
+        raise ValueError(
+            f"untreated must have the {treated.shape[1]} coordinates of treated, got shape {tuple(untreated.shape)}"
+        )
     root, weight = math.sqrt(distance_scale), math.sqrt(gamma)
     y_i = outcome_columns("outcome_treated", outcome_treated, treated)
     y_j = outcome_columns("outcome_untreated", outcome_untreated, untreated)
@@ -143,12 +162,29 @@ def mean_cost(D: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Te
     return torch.ops.wbm_ext.mean_cost(D.reshape(-1, n, m), a, b, None).reshape(batch)
 
 
+def cost_unit(D: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Tensor:
+    """The mean of D, 1 where that is 0: points that all coincide have no scale of their own."""
+    mean = mean_cost(D, a, b)
+    return torch.where(mean == 0, 1.0, mean)
+
+
 def relative_strengths(
     D: Tensor, a: Tensor | None, b: Tensor | None, epsilon: float | Tensor | None, kappa: Kappa
 ) -> tuple[Tensor | None, Kappa]:
-    """ε and κ given as multiples of the mean of D, in units of D."""
-    unit = mean_cost(D, a, b)
-    strength = None if epsilon is None else unit * epsilon
+    """ε and κ given as multiples of the mean of D, in units of D.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No positive numbers.
+    """
+    unit = cost_unit(D, a, b)
+
+    def scaled(name: str, value: float | Tensor, *, infinite: bool) -> Tensor:
+        return unit * (value if isinstance(value, Tensor) else positive_number(name, value, infinite=infinite))
+
+    strength = None if epsilon is None else scaled("epsilon", epsilon, infinite=False)
     if isinstance(kappa, (tuple, list)):
-        return strength, (unit * kappa[0], unit * kappa[1])
-    return strength, unit * kappa
+        sides = tuple(scaled(f"kappa[{k}]", value, infinite=True) for k, value in enumerate(kappa))
+        return strength, cast("Kappa", sides)  # two of them: the solve looks
+    return strength, scaled("kappa", kappa, infinite=True)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from wbm_ext.losses.costs import mean_cost, squared_distances
+from wbm_ext.losses.costs import cost_unit, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
 from wbm_ext.losses.points import check_pair
 from wbm_ext.solver import solve
+from wbm_ext.solver.checks import positive_number
 
 
 def _three(x: Tensor, y: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -63,7 +64,9 @@ def debiased_transport(
     row_masses, column_masses = _three(a, b, -1)
     D = squared_distances(rows, columns)
     if epsilon is None:
-        epsilon = 0.05 * mean_cost(D[0], row_masses[0], column_masses[0])
+        epsilon = 0.05 * cost_unit(D[0], row_masses[0], column_masses[0])
+    elif not isinstance(epsilon, Tensor):
+        epsilon = positive_number("epsilon", epsilon, infinite=False)
     strength = torch.as_tensor(epsilon, dtype=torch.float64, device=D.device)
     result = solve(
         D, row_masses, column_masses, epsilon=strength.expand(D.shape[:-2]), kappa=kappa, reference="product", tol=tol,

@@ -49,7 +49,10 @@ def escfr_transport(
     >>> bool(found.result.converged), round(float(found.transported_mass), 4), float(found.ess_treated)
     (True, 1.0, 2.0)
     """
-    check_options(gamma=gamma, distance_scale=distance_scale, reference=reference, grad=grad)
+    check_options(
+        gamma=gamma, distance_scale=distance_scale, reference=reference, grad=grad, relative=relative,
+        detach_outcomes=detach_outcomes,
+    )  # fmt: skip
     check_points("representation", representation)
     size = len(representation)
     treated = check_batch(treatment, size, "the batch")

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wbm_ext.solver.checks import is_transformed
+
 NEGATIVE_INFINITY = float("-inf")
 
 
 def fixed_shapes(x: Tensor) -> bool:
-    """No shape may depend on data: inside ``torch.compile`` and ``torch.export``, or while a CUDA graph is captured."""
-    return torch.compiler.is_compiling() or (x.is_cuda and torch.cuda.is_current_stream_capturing())
+    """No shape may depend on data: inside compiler, export and ``torch.func``, or while a CUDA graph is captured."""
+    return is_transformed(x) or (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def check_batch(treatment: Tensor, size: int, like: str) -> Tensor:
         raise ValueError(f"treatment must have the shape of {like}, ({size},), got {tuple(treatment.shape)}")
     if treatment.dtype == torch.bool:
         return treatment
-    if treatment.device.type == "cpu" and not torch.compiler.is_compiling():
+    if treatment.device.type == "cpu" and not is_transformed(treatment):
         wrong = (treatment != 0) & (treatment != 1)
         if bool(wrong.any()):
             k = int(wrong.nonzero()[0])
@@ -106,6 +108,8 @@ def check_points(name: str, value: Tensor, size: int | None = None) -> None:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
     if not value.dtype.is_floating_point:
         raise TypeError(f"{name} must be floating-point, got {value.dtype}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
     if value.dim() != 2 or (size is not None and value.shape[0] != size):
         expected = "(B, k)" if size is None else f"({size}, k)"
         raise ValueError(f"{name} must have shape {expected}, got {tuple(value.shape)}")

@@ -15,6 +15,22 @@ from wbm_ext.losses.escfr import escfr_discrepancy
 from wbm_ext.losses.moments import mmd
 from wbm_ext.losses.options import check_options, options_of
 from wbm_ext.losses.relaxed import rmpr
+from wbm_ext.solver.checks import check_stop, positive_number
+
+
+def _check_solve(options: dict[str, Any]) -> None:
+    """Options of the solve, as far as they can be judged without a problem: tensors are looked at in the call."""
+    check_stop(options.get("tol", 0.0), options.get("max_iter", 1))
+    kappa = options.get("kappa", 1.0)
+    sides = {f"kappa[{k}]": side for k, side in enumerate(kappa)} if isinstance(kappa, tuple | list) else {"kappa": kappa}
+    if len(sides) > 2:
+        raise ValueError(f"kappa must be a number, a tensor or a pair (rows, columns), got {len(sides)} values")
+    for name, value in sides.items():
+        if not isinstance(value, Tensor):
+            positive_number(name, value, infinite=True)
+    epsilon = options.get("epsilon")
+    if epsilon is not None and not isinstance(epsilon, Tensor):
+        positive_number("epsilon", epsilon, infinite=False)
 
 
 class FunctionalLoss(nn.Module):
@@ -37,6 +53,7 @@ class FunctionalLoss(nn.Module):
         for name in options:
             check_name("option", name, self.defaults)
         check_options(**options)
+        _check_solve(options)
         for name, value in {**self.defaults, **options}.items():
             if isinstance(value, Tensor):
                 self.register_buffer(name, value, persistent=False)

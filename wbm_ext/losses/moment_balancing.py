@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wbm_ext.losses.balancing import check_propensity
 from wbm_ext.losses.groups import check_batch
-from wbm_ext.losses.masses import clip_propensity
+from wbm_ext.losses.masses import check_propensity, clip_propensity
 from wbm_ext.losses.options import check_options
 
 
@@ -56,7 +55,7 @@ def moment_balance(
     >>> float(moment_balance(torch.full((4,), 0.5), treated, phi))
     0.0
     """
-    check_options(clip=clip)
+    check_options(clip=clip, logits=logits, detach_representation=detach_representation)
     q = check_propensity(propensity, logits)
     treated = check_batch(treatment, len(q), "propensity")
     if not isinstance(representation, Tensor):

@@ -6,8 +6,21 @@ import torch
 from torch import Tensor
 
 from wbm_ext.losses.costs import squared_distances
+from wbm_ext.losses.masses import check_weights
 from wbm_ext.losses.options import check_number, check_options
 from wbm_ext.losses.points import check_pair
+from wbm_ext.solver.checks import is_transformed
+
+
+def _check(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Point sets and masses that fit them and, as far as they can be read, have a total above 0."""
+    x, y = check_pair(x, y, a, b)
+    for name, mass in (("a", a), ("b", b)):
+        if mass is not None and mass.shape[-1]:
+            check_weights(name, mass)
+            if mass.device.type == "cpu" and not is_transformed(mass) and not bool(mass.any(-1).all()):
+                raise ValueError(f"{name} must have a total above 0, got zeros only")
+    return x, y
 
 
 def _normalized(mass: Tensor | None, points: Tensor) -> Tensor:
@@ -32,6 +45,11 @@ def median_bandwidth(x: Tensor, y: Tensor) -> Tensor:
     Tensor, shape (...)
         Units of the points.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes, types, fewer than two points.
+
     References
     ----------
     Gretton et al., "A kernel two-sample test", 2012, section 8.
@@ -42,7 +60,10 @@ def median_bandwidth(x: Tensor, y: Tensor) -> Tensor:
     >>> float(median_bandwidth(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]])))
     2.0
     """
+    x, y = check_pair(x, y)
     z = torch.cat([x, y], -2).detach()
+    if z.shape[-2] < 2:
+        raise ValueError(f"x and y must hold at least 2 points together, got {z.shape[-2]}")
     i, j = torch.triu_indices(z.shape[-2], z.shape[-2], offset=1, device=z.device)
     return squared_distances(z, z)[..., i, j].median(-1).values.sqrt()
 
@@ -79,7 +100,7 @@ def mmd(
     Raises
     ------
     TypeError, ValueError
-        Shapes, types, unknown kernel, σ ≤ 0.
+        Shapes, types, unknown kernel, σ ≤ 0; on the CPU also masses that are negative or all 0.
 
     References
     ----------
@@ -93,7 +114,7 @@ def mmd(
     (2.25, 0.2122)
     """
     check_options(kernel=kernel, bandwidth=bandwidth)
-    x, y = check_pair(x, y, a, b)
+    x, y = _check(x, y, a, b)
     if 0 in (x.shape[-2], y.shape[-2]):
         return x[..., :0, :].sum((-2, -1)) + y[..., :0, :].sum((-2, -1))
     if kernel == "linear":
@@ -129,7 +150,7 @@ def linear_discrepancy(
     Raises
     ------
     TypeError, ValueError
-        Shapes, types, p outside (0, 1).
+        Shapes, types, p outside (0, 1); on the CPU also masses that are negative or all 0.
 
     References
     ----------
@@ -142,7 +163,7 @@ def linear_discrepancy(
     5.0
     """
     check_number("share", share, above=0, below=1)
-    x, y = check_pair(x, y, a, b)
+    x, y = _check(x, y, a, b)
     if 0 in (x.shape[-2], y.shape[-2]):
         return x[..., :0, :].sum((-2, -1)) + y[..., :0, :].sum((-2, -1))
     return 2 * torch.linalg.vector_norm(share * _mean(x, a) - (1 - share) * _mean(y, b), dim=-1)

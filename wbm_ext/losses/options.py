@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from wbm_ext.errors import check_name
+from wbm_ext.parameters import check_flag
 from wbm_ext.solver.arguments import COSTS, GRADIENTS, REFERENCES
 
 MASSES = ("self-normalized", "softmax")
@@ -29,6 +31,8 @@ RANGES: dict[str, dict[str, float]] = {
     "bandwidth": {"above": 0.0},
     "min_ess": {"least": 0.0, "most": 1.0},
 }
+OPTIONAL = ("bandwidth", "min_ess")
+FLAGS = ("logits", "scale_cost", "detach_representation", "detach_outcomes", "relative")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,7 +48,7 @@ def check_number(
     below: float | None = None,
 ) -> float:
     """Return a finite number within its bounds, or raise with the interval."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, numbers.Real)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     low = -math.inf if least is None and above is None else above if least is None else least
     high = math.inf if most is None and below is None else below if most is None else most
@@ -56,11 +60,13 @@ def check_number(
 
 
 def check_options(**options: object) -> None:
-    """Names against their lists and numbers against their ranges; None and names without a rule pass."""
+    """Names against their lists, flags, and numbers against their ranges; names without a rule pass."""
     for name, value in options.items():
         if name in NAMES:
             check_name(name, value, NAMES[name])
-        elif name in RANGES and value is not None:
+        elif name in FLAGS:
+            check_flag(name, value)
+        elif name in RANGES and not (value is None and name in OPTIONAL):
             check_number(name, value, **RANGES[name])
 
 

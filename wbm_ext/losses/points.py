@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 
-def check_pair(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Point sets (..., n, k) and (..., m, k) of one type, 16-bit ones in float32; their masses fit them.
+def check_sets(x: Tensor, y: Tensor) -> None:
+    """Point sets (..., n, k) and (..., m, k) of floating-point numbers on one device.
 
     Raises
     ------
@@ -21,12 +21,17 @@ def check_pair(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tupl
             raise TypeError(f"{name} must be floating-point, got {value.dtype}")
         if value.dim() < 2:
             raise ValueError(f"{name} must have shape (..., points, k), got {tuple(value.shape)}")
-    if y.dtype != x.dtype:
-        raise TypeError(f"y must have the type of x, {x.dtype}, got {y.dtype}")
     if y.device != x.device:
         raise ValueError(f"y must be on the device of x ({x.device}), got {y.device}")
     if y.shape[-1] != x.shape[-1]:
         raise ValueError(f"y must have the {x.shape[-1]} coordinates of x, got shape {tuple(y.shape)}")
+
+
+def check_pair(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Point sets of one type, 16-bit ones in float32; their masses fit them. Errors: as :func:`check_sets`."""
+    check_sets(x, y)
+    if y.dtype != x.dtype:
+        raise TypeError(f"y must have the type of x, {x.dtype}, got {y.dtype}")
     for name, mass, points in (("a", a, x), ("b", b, y)):
         if mass is None:
             continue

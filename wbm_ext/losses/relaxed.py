@@ -45,7 +45,7 @@ def relaxed_transport(
     >>> round(float(found.ess_treated), 2), round(float(found.transported_mass), 2)   # the outlier stays behind
     (2.0, 0.81)
     """
-    check_options(reference=reference, grad=grad)
+    check_options(reference=reference, grad=grad, relative=relative)
     x, y = check_pair(x, y, a, b)
     if 0 in (x.shape[-2], y.shape[-2]):
         return Discrepancy(x[..., :0, :].sum((-2, -1)) + y[..., :0, :].sum((-2, -1)), None, None)

@@ -147,7 +147,7 @@ def prepare(
         options = (options[0], METHODS["sinkhorn"], *options[2:])
     if validate not in VALIDATIONS:
         check_name("validate", validate, VALIDATIONS)
-    check_stop(tol, max_iter)
+    stop = check_stop(tol, max_iter)
     return Arguments(
         batch,
         _flat(D if D.dtype == kind else D.to(kind), batch, 2),
@@ -158,7 +158,6 @@ def prepare(
         None if mask is None else _flat(mask, batch, 2),
         None if init is None else check_init(init, batch, D),
         *options,
-        float(tol),
-        max_iter,
+        *stop,
         validate,
     )

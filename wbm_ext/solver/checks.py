@@ -7,6 +7,7 @@ unequal masses, isolated rows) is found by the solver itself and reported by :mo
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import torch
@@ -104,14 +105,16 @@ def broadcast(named: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
         raise ValueError(f"the leading dimensions must broadcast together, got {shapes}") from None
 
 
-def _number(name: str, value: object, *, infinite: bool) -> float:
+def positive_number(name: str, value: object, *, infinite: bool) -> float:
+    """Return an ε or κ that is no tensor as a float > 0, or raise."""
+    given = value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         try:
             value = float(value) if not isinstance(value, (bool, str)) else None  # type: ignore[arg-type]
         except (TypeError, ValueError):
             value = None
         if value is None:
-            raise TypeError(f"{name} must be a number or a tensor with one value per problem")
+            raise TypeError(f"{name} must be a number or a tensor with one value per problem, got {given!r}")
     try:
         value = float(value)
     except OverflowError:  # an int beyond the range of float64
@@ -127,7 +130,7 @@ def check_strength(
 ) -> Strength:
     """A number, or a float64 tensor of shape () or (B,) on the device of D."""
     if not isinstance(value, Tensor):
-        return _number(name, value, infinite=infinite)
+        return positive_number(name, value, infinite=infinite)
     if value.requires_grad and torch.is_grad_enabled() and grad != "implicit":
         raise NotImplementedError(
             f"{name} requires a gradient, which grad={grad!r} does not give; use grad='implicit' "
@@ -141,7 +144,7 @@ def check_strength(
         and not is_transformed(value)
         and not torch.compiler.is_compiling()
     ):
-        number = _number(name, value.item(), infinite=infinite)
+        number = positive_number(name, value.item(), infinite=infinite)
         if not value.requires_grad:
             return number
         value = value.to(like.device)
@@ -211,12 +214,14 @@ def option(argument: str, value: str, table: dict[str, int]) -> int:
         return table[check_name(argument, value, table)]
 
 
-def check_stop(tol: object, max_iter: object) -> None:
-    if isinstance(tol, bool) or not isinstance(tol, (int, float)):
+def check_stop(tol: object, max_iter: object) -> tuple[float, int]:
+    if isinstance(tol, bool) or not isinstance(tol, (int, float, numbers.Real)):
         raise TypeError(f"tol must be a number, got {type(tol).__name__}")
-    if not 0 <= tol < _INF:
+    bound = float(tol)
+    if not 0 <= bound < _INF:
         raise ValueError(f"tol must be finite and at least 0 (0 = exactly max_iter iterations), got {tol}")
-    if isinstance(max_iter, bool) or not isinstance(max_iter, int):
+    if isinstance(max_iter, bool) or not isinstance(max_iter, (int, numbers.Integral)):
         raise TypeError(f"max_iter must be an int, got {type(max_iter).__name__}")
     if max_iter < 1:
         raise ValueError(f"max_iter must be at least 1, got {max_iter}")
+    return bound, int(max_iter)

@@ -123,8 +123,7 @@ def _forward(
         outputs,
         report.addresses(),
         history,
-        # P = u K v is as exact as its sums; a gradient in D is to be so in every entry, down to the smallest
-        keep and arguments.gradient == IMPLICIT and not cost.requires_grad,
+        keep and arguments.gradient == IMPLICIT,
     )
     return outputs, report, history, converged, kept
 
