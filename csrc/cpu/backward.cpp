@@ -58,7 +58,7 @@ void gradient_all(const Problem& problem, const Adjoint& adjoint) {
   {
     std::optional<SmallGradient<T>> small;
     if (SmallGradient<T>::fits(problem, adjoint)) small.emplace(problem, adjoint);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(guided, 2)
     for (std::int64_t p = 0; p < problem.batch; ++p) {
       Team alone;
       if (!small || !small->run(p)) gradient<T>(problem, adjoint, p, alone, threads.within);

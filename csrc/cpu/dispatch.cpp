@@ -98,9 +98,7 @@ template <>
 const SmallKernels<double>& small_kernels<double>() {
   return chosen().small.float64;
 }
-int small_conjugate_gradients(const SmallSchur& system, double reduction, int most) {
-  return chosen().small.conjugate_gradients(system, reduction, most);
-}
+const SmallVectors& small_vectors() { return chosen().small.vectors; }
 template <>
 DistanceKernel<float> distance_kernel<float>() {
   return chosen().distances.float32;

@@ -162,19 +162,31 @@ struct SmallSums {
   double *r, *c, *row_entropy, *column_entropy;
 };
 
-// 1 - B'B with its right side r, of which the residual remains, and its solution z.
+// 1 - B'B with its right side r, of which the residual remains, the solution z and the direction p; q, w: room; zero: zeros.
 struct SmallSchur {
   SmallShape shape;
   const float *b, *transposed, *zero;
   float *r, *z, *p, *q, *w;
 };
 
+// x = share (h1 - p y), defect = h2 - c y - p'x, inverse_c = 1/c, root_c = its root (0 in the padding); z: what y has yet to be
+// moved by, r: what is left to solve, both between root_c and in a unit of their own.
+template <typename S>
+struct SmallSystem {
+  SmallShape shape;
+  const S* p;
+  const double *share, *h1, *h2, *c, *inverse_c;
+  const float *root_c, *z;
+  double *y, *x, *defect;
+  float* r;
+};
+
 template <typename S>
 struct SmallKernels {
-  // d = D (rows `stride` apart) with zeros in the padding of its rows
+  // d = D (rows `stride` apart), the padding of each row filled with its first entry
   void (*pad)(const S* cost, std::int64_t stride, const SmallShape& shape, S* d);
-  // f_i = min_j D_ij, g_j = min_i (D_ij - f_i)
-  void (*minima)(const S* d, const SmallShape& shape, double* f, double* g);
+  // f_i = min_j D_ij, g_j = min_i (D_ij - f_i), largest = max |D_ij|; 1 when all entries are finite
+  int (*inspect)(const S* d, const SmallShape& shape, double* f, double* g, double* largest);
   // k_ij = exp(row_i + column_j - D_ij / eps), and its transpose
   void (*build)(const S* d, const SmallShape& shape, const double* row, const double* column, double inverse_epsilon, S* k,
                 S* transposed);
@@ -189,19 +201,29 @@ struct SmallKernels {
                const SmallSums& sums);
   // b_ij = row_i p_ij column_j, and its transpose
   void (*balance)(const S* p, const SmallShape& shape, const float* row, const float* column, float* b, float* transposed);
-  // x = share (h1 - p y), out = h2 - c y - p'x
-  void (*defect)(const S* p, const SmallShape& shape, const double* share, const double* h1, const double* h2,
-                 const double* c, const double* y, double* x, double* out);
+  // y += unit root_c z, and x, the defect and r of it; returns |defect| in the norm of 1/c. unit = 0: begins at y = 0, and sets
+  // the unit and the scale, the norm of the terms that cancel there. total = sum c.
+  double (*defect)(const SmallSystem<S>& system, double total, double* unit, double* scale);
   // out_ij = p_ij (sharp e_ij + x_i + y_j), out of n x m
   void (*gradient)(const S* d, const SmallShape& shape, const S* p, const double* row, const double* column,
                    double inverse_epsilon, double sharp, const double* x, const double* y, S* out);
 };
 
+struct SmallVectors {
+  // Moves z by conjugate gradients until |r| is at most `target`, or `most` products are taken; returns how many. rho: 0 at the
+  // start; called again with an r made anew it goes on in the direction it had.
+  int (*conjugate_gradients)(const SmallSchur& system, double target, int most, double* rho);
+  // dual = sum x (potential - shift log_mass), error = sum |x - mass|
+  void (*side)(const double* x, const double* potential, const double* log_mass, double shift, const double* mass,
+               std::int64_t count, double* dual, double* error);
+  // 1/x and its root, 0 where x is 0
+  void (*invert)(const double* x, std::int64_t count, double* inverse, float* root);
+};
+
 struct SmallTable {
   SmallKernels<float> float32;
   SmallKernels<double> float64;
-  // Conjugate gradients until the residual has fallen by `reduction`, or `most` products; returns how many
-  int (*conjugate_gradients)(const SmallSchur& system, double reduction, int most);
+  SmallVectors vectors;
 };
 
 // --- squared distances (kernels_points.cpp) ----------------------------------------------------------------------------
@@ -230,7 +252,7 @@ const VectorKernels& vector_kernels();
 const FactorKernels& factor_kernels();
 template <typename S>
 const SmallKernels<S>& small_kernels();
-int small_conjugate_gradients(const SmallSchur& system, double reduction, int most);
+const SmallVectors& small_vectors();
 template <typename S>
 DistanceKernel<S> distance_kernel();
 const char* instruction_set();

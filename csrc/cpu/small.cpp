@@ -10,8 +10,8 @@ namespace {
 
 std::int64_t padded(std::int64_t count) { return (count + kSmallPadding - 1) / kSmallPadding * kSmallPadding; }
 
-// The exponent of a column of the padding: its exponential is 0, and its product with that is too.
-constexpr double kNothing = -1e5;
+// The exponent of a column of the padding, far below every other: its exponential is 0, and their product is too.
+constexpr double kNothing = -1e7, kLargest = 1e6;
 
 }  // namespace
 
@@ -19,24 +19,39 @@ template <typename T>
 SmallProblem<T>::SmallProblem(const Problem& problem)
     : problem_(problem), kernels_(small_kernels<T>()),
       shape_{problem.n, problem.m, padded(problem.n), padded(problem.m)} {
-  d_ = memory_.take<T>(shape_.n * shape_.columns);
+  padded_ = memory_.take<T>(shape_.n * shape_.columns);
   row_ = memory_.take<double>(shape_.n);
   column_ = memory_.take<double>(shape_.columns);
 }
 
 template <typename T>
 bool SmallProblem<T>::open(std::int64_t p) {
-  view_.open(problem_, p);
-  if (view_.status & kRefused || !view_.both_hard() || view_.cost_count != shape_.n * shape_.m) return false;
-  kernels_.pad(view_.row(0), problem_.cost_stride_row, shape_, d_);
+  view_.open_full(problem_, p);
+  if (view_.status & kRefused || !view_.both_hard()) return false;
+  bool full = true;
+  for (const Side* side : {&view_.rows, &view_.columns})
+    for (const double mass : side->mass) full &= mass > 0.0;
+  if (!full) return false;
+  const bool fits = shape_.m == shape_.columns && problem_.cost_stride_row == shape_.columns;
+  if (!fits) kernels_.pad(view_.row(0), problem_.cost_stride_row, shape_, padded_);
+  d_ = fits ? view_.row(0) : padded_;
   return true;
 }
 
 template <typename T>
-void SmallProblem<T>::set_exponents(const double* f, const double* g) {
-  for (std::int64_t i = 0; i < shape_.n; ++i) row_[i] = f[i] * view_.inverse_epsilon;
-  for (std::int64_t j = 0; j < shape_.m; ++j) column_[j] = g[j] * view_.inverse_epsilon;
+bool SmallProblem<T>::set_exponents(const double* f, const double* g) {
+  double largest = 0.0;
+  const auto scaled = [&](const double* potential, std::int64_t size, double* out) {
+    for (std::int64_t i = 0; i < size; ++i) {
+      out[i] = potential[i] * view_.inverse_epsilon;
+      const double magnitude = std::fabs(out[i]);
+      largest = magnitude > largest ? magnitude : largest;
+    }
+  };
+  scaled(f, shape_.n, row_);
+  scaled(g, shape_.m, column_);
   std::fill(column_ + shape_.m, column_ + shape_.columns, kNothing);
+  return largest < kLargest;
 }
 
 template <typename T>
@@ -48,15 +63,14 @@ SmallSolver<T>::SmallSolver(const Problem& problem, const Options& options, cons
   for (T** side : {&a_, &u_, &pad_rows_}) *side = memory_.template take<T>(rows);
   for (T** side : {&b_, &v_, &pad_columns_}) *side = memory_.template take<T>(columns);
   work_ = memory_.template take<T>(std::max(rows, columns));
-  for (double** side : {&wide_u_, &wide_v_, &mass_, &logs_}) *side = memory_.template take<double>(std::max(rows, columns));
+  for (double** side : {&f_, &g_, &wide_u_, &wide_v_, &mass_, &logs_, &r_, &c_})
+    *side = memory_.template take<double>(std::max(rows, columns));
   const auto pad = [](T* side, std::int64_t size, std::int64_t whole) {
     std::fill(side, side + size, T(0));
     std::fill(side + size, side + whole, T(1));
   };
   for (T* side : {a_, u_, pad_rows_}) pad(side, n, rows);
   for (T* side : {b_, v_, pad_columns_}) pad(side, m, columns);
-  sums_.rows.resize(n);
-  sums_.columns.resize(columns);
 }
 
 template <typename T>
@@ -81,8 +95,7 @@ bool SmallSolver<T>::solve(std::int64_t p) {
 template <typename T>
 bool SmallSolver<T>::start() {
   const auto [n, m, rows, columns] = shape_;
-  kernels_.minima(d_, shape_, row_, column_);
-  Base::set_exponents(row_, column_);
+  if (!kernels_.inspect(d_, shape_, f_, g_, &view_.cost_max) || !Base::set_exponents(f_, g_)) return false;
   constexpr double kReach = std::is_same_v<T, float> ? 40.0 : 300.0, kLeastMass = std::is_same_v<T, float> ? 1e-12 : 1e-60;
   for (std::int64_t j = 0; j < m; ++j)
     if (!(column_[j] < kReach)) return false;
@@ -161,8 +174,13 @@ bool SmallSolver<T>::report(std::int64_t p) {
   double *f = out_.f + p * n, *g = out_.g + p * m;
   if (!side(n, u_, a_, view_.rows.total, row_, wide_u_, f) || !side(m, v_, b_, 1.0, column_, wide_v_, g)) return false;
   std::fill(wide_v_ + m, wide_v_ + columns, 0.0);
-  sums_.sharp = kernels_.sums(d_, shape_, k_, wide_u_, wide_v_, sums_.rows.data(), sums_.columns.data());
-  wbm::report(view_, sums_, f, g, out_, p);
+  const double sharp = kernels_.sums(d_, shape_, k_, wide_u_, wide_v_, r_, c_);
+  const auto side_report = [&](const Side& of, const double* x, const double* potential) {
+    SideReport found;
+    small_vectors().side(x, potential, of.log_mass.data(), of.dual_shift, of.mass.data(), of.size, &found.dual, &found.error);
+    return found;
+  };
+  wbm::report(view_, vectors.total(r_, n), sharp, side_report(view_.rows, r_, f), side_report(view_.columns, c_, g), out_, p);
   const double error = 1e-15 * (4.0 + largest) + (std::is_same_v<T, float> ? 2e-7 : 0.0);
   const bool finite = representable(out_.sharp[p], Base::problem_.float64) &&
                       representable(out_.regularized[p], Base::problem_.float64);

@@ -31,7 +31,7 @@ class SmallMemory {
   std::int64_t used_ = 0;
 };
 
-// A problem of the batch, its matrix with zeros behind each row, and the terms of the exponents row_i + column_j - D_ij / eps.
+// A problem of the batch, its matrix with padded rows, and the terms of the exponents row_i + column_j - D_ij / eps.
 template <typename T>
 class SmallProblem {
  protected:
@@ -40,16 +40,18 @@ class SmallProblem {
   static bool fits(const Problem& problem) {
     return problem.n <= kSmallSide && problem.m <= kSmallSide && !problem.mask;
   }
-  // False where problem p is not of this kind.
+  // False where problem p is not of this kind; D is not looked at.
   bool open(std::int64_t p);
-  void set_exponents(const double* f, const double* g);
+  // False where an exponent would be lost in the rounding of these.
+  bool set_exponents(const double* f, const double* g);
 
   const Problem& problem_;
   const SmallKernels<T>& kernels_;
   const SmallShape shape_;
   SmallMemory memory_;
   View<T> view_;
-  T* d_;
+  const T* d_ = nullptr;
+  T* padded_;
   double *row_, *column_;
 };
 
@@ -75,8 +77,7 @@ class SmallSolver : SmallProblem<T> {
   const Options& options_;
   const Solution& out_;
   T *k_, *transposed_, *a_, *b_, *pad_rows_, *pad_columns_, *u_, *v_, *work_;
-  double *wide_u_, *wide_v_, *mass_, *logs_;
-  PlanSums sums_;
+  double *f_, *g_, *wide_u_, *wide_v_, *mass_, *logs_, *r_, *c_;
   Relaxation relaxation_;
   std::int64_t done_ = 0, judged_ = 0;
   double column_error_ = 0.0, anchor_ = 0.0;
@@ -101,9 +102,10 @@ class SmallGradient : SmallProblem<T> {
 
   const Adjoint& adjoint_;
   T* p_;
-  SmallSchur system_;
-  float *b_, *transposed_, *row_scale_, *column_scale_;
-  double *h1_, *h2_, *share_, *defect_;
+  float *b_, *transposed_, *root_r_, *root_c_;
+  double *h1_, *h2_, *share_, *inverse_c_;
+  SmallSchur schur_;
+  SmallSystem<T> system_;
   std::vector<double> r_, c_, x_, y_, d_a_, d_b_;
   Upstream up_;
 };

@@ -16,14 +16,15 @@ SmallGradient<T>::SmallGradient(const Problem& problem, const Adjoint& adjoint) 
   const auto vector = [this](std::int64_t count) { return memory_.template take<float>(count); };
   float* zero = vector(std::max(rows, columns));
   std::fill(zero, zero + std::max(rows, columns), 0.0f);
-  system_ = {shape_, b_, transposed_, zero, vector(columns), vector(columns), vector(columns), vector(columns), vector(rows)};
-  row_scale_ = vector(rows);
-  column_scale_ = vector(columns);
-  std::fill(column_scale_, column_scale_ + columns, 0.0f);
+  root_r_ = vector(rows);
+  root_c_ = vector(columns);
   for (double** side : {&h1_, &share_}) *side = memory_.template take<double>(rows);
-  for (double** side : {&h2_, &defect_}) *side = memory_.template take<double>(columns);
-  for (auto* side : {&r_, &x_}) side->resize(n);
+  for (double** side : {&h2_, &inverse_c_}) *side = memory_.template take<double>(columns);
+  for (auto* side : {&r_, &x_}) side->resize(rows);
   for (auto* side : {&c_, &y_}) side->resize(columns);
+  schur_ = {shape_, b_, transposed_, zero, vector(columns), vector(columns), vector(columns), vector(columns), vector(rows)};
+  system_ = {shape_, p_, share_, h1_, h2_, c_.data(), inverse_c_, root_c_, schur_.z, y_.data(), x_.data(),
+             memory_.template take<double>(columns), schur_.r};
 }
 
 template <typename T>
@@ -36,7 +37,7 @@ bool SmallGradient<T>::run(std::int64_t p) {
   if (!Base::open(p)) return false;
   const auto [n, m, rows, columns] = shape_;
   const double *f = adjoint_.f + p * n, *g = adjoint_.g + p * m;
-  Base::set_exponents(f, g);
+  if (!Base::set_exponents(f, g)) return false;
   kernels_.plan(d_, shape_, row_, column_, view_.inverse_epsilon, p_, {r_.data(), c_.data(), h1_, h2_});
   // Sums so small that 1/r leaves the range of float64 with what it multiplies, and what is not a number
   const auto carries = [&](const std::vector<double>& sums, std::int64_t size, double total) {
@@ -70,64 +71,40 @@ bool SmallGradient<T>::run(std::int64_t p) {
 // Turns the entropy sums into the right side; false when it is zero and there is nothing to solve.
 template <typename T>
 bool SmallGradient<T>::right_side() {
-  double largest = 0.0;
+  bool any = false;
   const auto assemble = [&](const std::vector<double>& q, double* h) {
     for (std::size_t i = 0; i < q.size(); ++i) {
       h[i] = q[i] - up_.sharp * h[i];
-      largest = std::fmax(largest, std::fabs(h[i]));
+      any |= h[i] != 0.0;
     }
   };
   assemble(up_.f, h1_);
   assemble(up_.g, h2_);
-  return largest > 0.0;
+  return any;
 }
 
 // x and y: conjugate gradients in float32 on 1 - B'B, B = diag(r)^-1/2 P diag(c)^-1/2, the Schur complement between
-// diag(c)^-1/2, each time for what is left of the right side in float64. False where that takes too long.
+// diag(c)^-1/2; where float32 comes no further the residual is made anew in float64. False where that takes too long.
 template <typename T>
 bool SmallGradient<T>::solve(double& reached) {
   constexpr double kTolerance = std::is_same_v<T, float> ? 1e-9 : 1e-14, kEnough = std::is_same_v<T, float> ? 1e-9 : 1e-13;
   constexpr double kReduction = 1e-5;  // that float32 is good for
   constexpr int kMost = 200;           // products in all
-  const auto [n, m, rows, columns] = shape_;
-  for (std::int64_t i = 0; i < n; ++i) {
-    share_[i] = 1.0 / r_[i];
-    row_scale_[i] = static_cast<float>(std::sqrt(share_[i]));
-  }
-  double total = 0.0;
-  for (std::int64_t j = 0; j < m; ++j) {
-    column_scale_[j] = static_cast<float>(1.0 / std::sqrt(c_[j]));
-    total += c_[j];
-  }
-  kernels_.balance(p_, shape_, row_scale_, column_scale_, b_, transposed_);
-  double scale = 0.0, before = kInf;
+  const SmallVectors& vectors = small_vectors();
+  vectors.invert(r_.data(), shape_.n, share_, root_r_);
+  vectors.invert(c_.data(), shape_.columns, inverse_c_, root_c_);
+  kernels_.balance(p_, shape_, root_r_, root_c_, b_, transposed_);
+  const double total = vector_kernels().total(c_.data(), shape_.m);
+  double unit = 0.0, scale = 0.0, rho = 0.0, before = kInf;
   for (int products = 0;;) {
-    kernels_.defect(p_, shape_, share_, h1_, h2_, c_.data(), y_.data(), x_.data(), defect_);
-    if (products == 0) {  // y = 0: the terms that cancel are h2 and what was eliminated
-      for (std::int64_t j = 0; j < m; ++j) {
-        const double other = h2_[j] - defect_[j];
-        scale += (h2_[j] * h2_[j] + other * other) / c_[j];
-      }
-      scale = std::sqrt(scale);
-    }
-    // The constant vector, in the kernel of the system, has no part in its range.
-    double sum = 0.0, size = 0.0;
-    for (std::int64_t j = 0; j < m; ++j) sum += defect_[j];
-    for (std::int64_t j = 0; j < m; ++j) {
-      defect_[j] -= sum / total * c_[j];
-      size += defect_[j] * defect_[j] / c_[j];
-    }
-    size = std::sqrt(size);
+    const double size = kernels_.defect(system_, total, &unit, &scale);
     reached = scale > 0.0 ? size / scale : 0.0;
     if (!(reached > kTolerance)) return true;
     if (!(reached < 0.1 * before)) return reached <= kEnough;  // rounding lets it come no closer
     if (products >= kMost) return false;
     before = reached;
-    const double rounds = std::ceil(std::log(kTolerance / reached) / std::log(kReduction));
-    for (std::int64_t j = 0; j < m; ++j) system_.r[j] = static_cast<float>(defect_[j] / size) * column_scale_[j];
-    std::fill(system_.r + m, system_.r + columns, 0.0f);
-    products += small_conjugate_gradients(system_, 0.7 * std::pow(kTolerance / reached, 1.0 / rounds), kMost - products);
-    for (std::int64_t j = 0; j < m; ++j) y_[j] += size * static_cast<double>(system_.z[j] * column_scale_[j]);
+    const double target = std::max(0.7 * kTolerance * scale, kReduction * size) / unit;
+    products += vectors.conjugate_gradients(schur_, target, kMost - products, &rho);
   }
 }
 
