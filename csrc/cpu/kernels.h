@@ -191,9 +191,9 @@ struct SmallKernels {
   void (*build)(const S* d, const SmallShape& shape, const double* row, const double* column, double inverse_epsilon, S* k,
                 S* transposed);
   // Iterations at one omega until the residual before the next one is at most `target`, at most `count`; returns how many.
-  // residual_t: before iteration t. column_error: |c - b|_1 that the iterations before have left.
-  std::int64_t (*sweeps)(const SmallScaling<S>& scaling, double omega, std::int64_t count, double target,
-                         double* column_error, double* residual);
+  // residual_t: before iteration t. column_error: kSmallPadding terms of the |c - b|_1 that the iterations before have left.
+  std::int64_t (*sweeps)(const SmallScaling<S>& scaling, double omega, std::int64_t count, double target, S* column_error,
+                         double* residual);
   // r, c = row and column sums of p_ij = u_i k_ij v_j; returns sum p D
   double (*sums)(const S* d, const SmallShape& shape, const S* k, const double* u, const double* v, double* r, double* c);
   // p_ij = exp(e_ij), e_ij = row_i + column_j - D_ij / eps, with the row and column sums of p and of p e
@@ -216,6 +216,8 @@ struct SmallVectors {
   // dual = sum x (potential - shift log_mass), error = sum |x - mass|
   void (*side)(const double* x, const double* potential, const double* log_mass, double shift, const double* mass,
                std::int64_t count, double* dual, double* error);
+  // out = factor x; returns the largest magnitude
+  double (*scale)(const double* x, double factor, std::int64_t count, double* out);
   // 1/x and its root, 0 where x is 0
   void (*invert)(const double* x, std::int64_t count, double* inverse, float* root);
 };

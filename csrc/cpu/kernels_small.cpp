@@ -127,7 +127,7 @@ inline V lane(V x) {
 
 // out = start + sum_i x_i k_i over the first `count` rows k_i of W vectors. Rows behind them, to a multiple of 4, are 0.
 template <int W, typename S>
-inline void sum_rows(const S* k, const S* x, std::int64_t count, const S* start, S* out) {
+[[gnu::always_inline]] inline void sum_rows(const S* k, const S* x, std::int64_t count, const S* start, S* out) {
   constexpr int kChains = W > 4 ? 2 : 4;
   constexpr std::int64_t kStride = W * kWide<S>;
   Wide<S> sum[kChains][W] = {};
@@ -168,7 +168,7 @@ inline void sum_rows(const S* k, const S* x, std::int64_t count, const S* start,
 
 // The same with rows of `width` entries.
 template <typename S>
-inline void sum_rows(const S* k, const S* x, std::int64_t count, std::int64_t width, const S* start, S* out) {
+[[gnu::always_inline]] inline void sum_rows(const S* k, const S* x, std::int64_t count, std::int64_t width, const S* start, S* out) {
   constexpr int kUnit = static_cast<int>(kSmallPadding / kWide<S>);
   switch (width / kSmallPadding) {
     case 1: return sum_rows<kUnit>(k, x, count, start, out);
@@ -263,22 +263,20 @@ inline Wide<S> relaxed(Wide<S> u, Wide<S> s, Wide<S> mass, S omega) {
 }
 
 template <typename S>
-std::int64_t sweeps(const SmallScaling<S>& scaling, double omega_, std::int64_t count, double target, double* column_error,
+std::int64_t sweeps(const SmallScaling<S>& scaling, double omega_, std::int64_t count, double target, S* column_error,
                     double* residual) {
-  const auto& [shape, k, transposed, a, b, pad_rows, pad_columns, u, v, s] = scaling;
+  const auto [shape, k, transposed, a, b, pad_rows, pad_columns, u, v, s] = scaling;
   const auto [n, m, rows, columns] = shape;
   const S omega = static_cast<S>(omega_);
-  for (std::int64_t done = 0; done < count; ++done) {
+  Wide<S> error = load_wide(column_error);
+  std::int64_t done = 0;
+  for (; done < count; ++done) {
     sum_rows(transposed, v, m, rows, pad_rows, s);
-    Wide<S> error = {}, excess = {};
-    for (std::int64_t i = 0; i < rows; i += kWide<S>) {
-      const Wide<S> x = load_wide(u + i) * load_wide(s + i) - load_wide(a + i);
-      error += absolute<S>(x);
-      excess += x;
-    }
-    const double surplus = sum_wide(excess);
-    residual[done] = (sum_wide(error) + *column_error) / (surplus > 0.0 ? 1.0 + surplus : 1.0);
-    if (!(residual[done] > target)) return done;
+    Wide<S> both = error;
+    for (std::int64_t i = 0; i < rows; i += kWide<S>)
+      both += absolute<S>(load_wide(u + i) * load_wide(s + i) - load_wide(a + i));
+    residual[done] = sum_wide(both);
+    if (!(residual[done] > target)) break;
     if (omega == S(1)) {
       for (std::int64_t i = 0; i < rows; i += kWide<S>) store_wide(u + i, load_wide(a + i) / load_wide(s + i));
     } else {
@@ -287,15 +285,18 @@ std::int64_t sweeps(const SmallScaling<S>& scaling, double omega_, std::int64_t 
     }
     sum_rows(k, u, n, columns, pad_columns, s);
     error = Wide<S>{};
-    for (std::int64_t j = 0; j < columns; j += kWide<S>) {
-      const Wide<S> t = load_wide(s + j), mass = load_wide(b + j);
-      const Wide<S> next = omega == S(1) ? mass / t : relaxed(load_wide(v + j), t, mass, omega);
-      error += absolute<S>(next * t - mass);
-      store_wide(v + j, next);
+    if (omega == S(1)) {
+      for (std::int64_t j = 0; j < columns; j += kWide<S>) store_wide(v + j, load_wide(b + j) / load_wide(s + j));
+    } else {
+      for (std::int64_t j = 0; j < columns; j += kWide<S>) {
+        const Wide<S> t = load_wide(s + j), mass = load_wide(b + j), next = relaxed(load_wide(v + j), t, mass, omega);
+        error += absolute<S>(next * t - mass);
+        store_wide(v + j, next);
+      }
     }
-    *column_error = sum_wide(error);
   }
-  return count;
+  store_wide(column_error, error);
+  return done;
 }
 
 // Rows of the plan in pairs: the sums over columns are read and written once for both. rows_of(i, count) works on rows
@@ -404,6 +405,20 @@ void side(const double* x, const double* potential, const double* log_mass, doub
   }
 }
 
+double scale(const double* x, double factor, std::int64_t count, double* out) {
+  Vec largest = splat(0.0);
+  const auto magnitude = [](Vec v) { return v < 0.0 ? -v : v; };
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Vec v = load(x + i) * factor;
+    store(out + i, v);
+    largest = max(largest, magnitude(v));
+  }
+  Vec last = splat(0.0);
+  for (std::int64_t k = i; k < count; ++k) last[k - i] = out[k] = x[k] * factor;
+  return max(max(largest, magnitude(last)));
+}
+
 void invert(const double* x, std::int64_t count, double* inverse, float* root) {
   for (std::int64_t i = 0; i < count; ++i) {
     inverse[i] = x[i] > 0.0 ? 1.0 / x[i] : 0.0;
@@ -425,7 +440,7 @@ void balance(const S* p, const SmallShape& shape, const float* row, const float*
 }
 
 int conjugate_gradients(const SmallSchur& system, double target, int most, double* rho_) {
-  const auto& [shape, b, transposed, zero, r, z, p, q, w] = system;
+  const auto [shape, b, transposed, zero, r, z, p, q, w] = system;
   const auto [n, m, rows, columns] = shape;
   Wide32 sum = {};
   for (std::int64_t j = 0; j < columns; j += kWide<float>) sum += load_wide(r + j) * load_wide(r + j);
@@ -477,21 +492,23 @@ double defect(const SmallSystem<S>& system, double total, double* unit, double* 
     store(y + j, step);
     store(out + j, load(h2 + j) - load(c + j) * step);
   }
-  in_pairs(n, [&](std::int64_t i, auto pair) {
-    constexpr int kRows = decltype(pair)::value;
-    for (int t = 0; t < kRows; ++t) {
-      Vec sum_y = splat(0.0);
-      if (!first)
-        for (std::int64_t j = 0; j < columns; j += kLanes) sum_y += load(p + (i + t) * columns + j) * load(y + j);
-      x[i + t] = share[i + t] * (h1[i + t] - sum(sum_y));
-    }
-    for (std::int64_t j = 0; j < columns; j += kLanes) {
-      Vec left = load(out + j);
+  for (std::int64_t i = 0; i < n; ++i) {
+    Vec known = splat(0.0);
+    if (!first)
+      for (std::int64_t j = 0; j < columns; j += kLanes) known += load(p + i * columns + j) * load(y + j);
+    x[i] = share[i] * (h1[i] - (first ? 0.0 : sum(known)));
+  }
+  for (std::int64_t j = 0; j < columns; j += 2 * kLanes) {
+    Vec left[2][2] = {{load(out + j), load(out + j + kLanes)}, {}};
+    const auto take = [&](std::int64_t i, int chain) {
 #pragma GCC unroll 2
-      for (int t = 0; t < kRows; ++t) left -= load(p + (i + t) * columns + j) * x[i + t];
-      store(out + j, left);
-    }
-  });
+      for (int h = 0; h < 2; ++h) left[chain][h] -= load(p + i * columns + j + h * kLanes) * x[i];
+    };
+    std::int64_t i = 0;
+    for (; i + 2 <= n; i += 2) take(i, 0), take(i + 1, 1);
+    if (i < n) take(i, 0);
+    for (int h = 0; h < 2; ++h) store(out + j + h * kLanes, left[0][h] + left[1][h]);
+  }
   // The constant vector, in the kernel of the system, has no part in its range. What cancels at y = 0 is h2 and the term
   // that was eliminated.
   Vec sum_out = splat(0.0), terms = splat(0.0), size = splat(0.0);
@@ -541,6 +558,6 @@ constexpr SmallKernels<S> table = {pad<S>,  inspect<S>, build<S>,  sweeps<S>,  s
 }  // namespace
 
 extern const SmallTable small_kernels;
-const SmallTable small_kernels = {table<float>, table<double>, {conjugate_gradients, side, invert}};
+const SmallTable small_kernels = {table<float>, table<double>, {conjugate_gradients, side, scale, invert}};
 
 }  // namespace wbm::WBM_ISA

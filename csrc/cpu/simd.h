@@ -84,7 +84,7 @@ inline double max(Vec v) {
   return x;
 }
 
-// exp(x) to about one unit in the last place; 0 below -708 (where the result would leave the normal range),
+// exp(x) to about one unit in the last place; 0 below -708.396 (where the result would leave the normal range),
 // +inf above 709.7. Algebra: x = k log 2 + r with |r| <= log(2)/2, exp(x) = 2^k p(r), p the Taylor polynomial
 // of degree 13 (its remainder is below 5e-18); 2^k is added to the exponent bits.
 inline Vec exp(Vec x) {
@@ -109,7 +109,7 @@ inline Vec exp(Vec x) {
   p = p * r + 1.0;
   p = p * r + 1.0;
   const Vec y = (Vec)((Bits)p + ((Bits)rounded << 52));
-  const Vec floored = x < splat(-708.0) ? splat(0.0) : y;
+  const Vec floored = x < splat(-708.396) ? splat(0.0) : y;
   return x > splat(709.7) ? splat(kInfinity) : floored;
 }
 
@@ -153,7 +153,7 @@ inline Vec32 high_half(Wide32 x) {
 #endif
 }
 
-// The same in float32 of sixteen lanes, to about 1e-7 relative; 0 below -87. The exponent is reduced in float64: x may be the
+// The same in float32 of sixteen lanes, to about 1e-7 relative; 0 below -87.336. The exponent is reduced in float64: x may be the
 // small difference of large numbers. k stands in the low bits of x / log 2 + 1.5 2^52; where x is out of range it is
 // anything, and the answer is set at the end.
 inline Wide32 exp_single(Vec low, Vec high) {
@@ -174,7 +174,7 @@ inline Wide32 exp_single(Vec low, Vec high) {
   const Wide32 y = (Wide32)((WideBits32)p + (join(power(rounded[0]), power(rounded[1])) << 23));
   const Wide32 x = join(__builtin_convertvector(low, Vec32), __builtin_convertvector(high, Vec32));
   const Wide32 zero = {}, infinite = zero + static_cast<float>(kInfinity);
-  const Wide32 floored = x < zero - 87.0f ? zero : y;
+  const Wide32 floored = x < zero - 87.336f ? zero : y;
   return x > zero + 88.7f ? infinite : floored;
 }
 

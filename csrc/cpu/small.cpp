@@ -40,18 +40,10 @@ bool SmallProblem<T>::open(std::int64_t p) {
 
 template <typename T>
 bool SmallProblem<T>::set_exponents(const double* f, const double* g) {
-  double largest = 0.0;
-  const auto scaled = [&](const double* potential, std::int64_t size, double* out) {
-    for (std::int64_t i = 0; i < size; ++i) {
-      out[i] = potential[i] * view_.inverse_epsilon;
-      const double magnitude = std::fabs(out[i]);
-      largest = magnitude > largest ? magnitude : largest;
-    }
-  };
-  scaled(f, shape_.n, row_);
-  scaled(g, shape_.m, column_);
+  const double rows = small_vectors().scale(f, view_.inverse_epsilon, shape_.n, row_);
+  const double columns = small_vectors().scale(g, view_.inverse_epsilon, shape_.m, column_);
   std::fill(column_ + shape_.m, column_ + shape_.columns, kNothing);
-  return largest < kLargest;
+  return rows < kLargest && columns < kLargest;
 }
 
 template <typename T>
@@ -63,6 +55,7 @@ SmallSolver<T>::SmallSolver(const Problem& problem, const Options& options, cons
   for (T** side : {&a_, &u_, &pad_rows_}) *side = memory_.template take<T>(rows);
   for (T** side : {&b_, &v_, &pad_columns_}) *side = memory_.template take<T>(columns);
   work_ = memory_.template take<T>(std::max(rows, columns));
+  column_error_ = memory_.template take<T>(kSmallPadding);
   for (double** side : {&f_, &g_, &wide_u_, &wide_v_, &mass_, &logs_, &r_, &c_})
     *side = memory_.template take<double>(std::max(rows, columns));
   const auto pad = [](T* side, std::int64_t size, std::int64_t whole) {
@@ -115,7 +108,7 @@ bool SmallSolver<T>::start() {
   std::copy(wide_v_, wide_v_ + m, v_);
   relaxation_ = Relaxation();
   done_ = judged_ = 0;
-  column_error_ = 0.0;
+  std::fill(column_error_, column_error_ + kSmallPadding, T(0));
   anchor_ = kInf;
   return true;
 }
@@ -128,7 +121,7 @@ bool SmallSolver<T>::iterate(double target) {
     const std::int64_t count = std::min<std::int64_t>(relaxation_.window(), options_.max_iter - done_);
     if (count <= 0) return false;
     double residual[Relaxation::kWindow];
-    const std::int64_t taken = kernels_.sweeps(scaling, relaxation_.omega(), count, target, &column_error_, residual);
+    const std::int64_t taken = kernels_.sweeps(scaling, relaxation_.omega(), count, target, column_error_, residual);
     done_ += taken;
     if (taken < count) return residual[taken] <= target;  // or NaN
     if (relaxes)

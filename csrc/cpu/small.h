@@ -76,11 +76,11 @@ class SmallSolver : SmallProblem<T> {
 
   const Options& options_;
   const Solution& out_;
-  T *k_, *transposed_, *a_, *b_, *pad_rows_, *pad_columns_, *u_, *v_, *work_;
+  T *k_, *transposed_, *a_, *b_, *pad_rows_, *pad_columns_, *u_, *v_, *work_, *column_error_;
   double *f_, *g_, *wide_u_, *wide_v_, *mass_, *logs_, *r_, *c_;
   Relaxation relaxation_;
   std::int64_t done_ = 0, judged_ = 0;
-  double column_error_ = 0.0, anchor_ = 0.0;
+  double anchor_ = 0.0;
 };
 
 template <typename T>
@@ -96,6 +96,7 @@ class SmallGradient : SmallProblem<T> {
  private:
   bool right_side();
   bool solve(double& reached);
+  void centre();
 
   using Base = SmallProblem<T>;
   using Base::column_, Base::d_, Base::kernels_, Base::memory_, Base::row_, Base::shape_, Base::view_;

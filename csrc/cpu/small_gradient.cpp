@@ -39,11 +39,13 @@ bool SmallGradient<T>::run(std::int64_t p) {
   const double *f = adjoint_.f + p * n, *g = adjoint_.g + p * m;
   if (!Base::set_exponents(f, g)) return false;
   kernels_.plan(d_, shape_, row_, column_, view_.inverse_epsilon, p_, {r_.data(), c_.data(), h1_, h2_});
-  // Sums so small that 1/r leaves the range of float64 with what it multiplies, and what is not a number
+  // Sums so small that 1/r leaves the range of float64 with what it multiplies; forbidden pairs, and what is not a number
   const auto carries = [&](const std::vector<double>& sums, std::int64_t size, double total) {
     return std::all_of(sums.begin(), sums.begin() + size, [&](double x) { return x > 1e-30 * total && x < kInf; });
   };
-  if (!carries(r_, n, view_.rows.total) || !carries(c_, m, view_.columns.total)) return false;
+  if (!carries(r_, n, view_.rows.total) || !carries(c_, m, view_.columns.total) ||
+      !std::isfinite(vector_kernels().total(h1_, n)))
+    return false;
   up_ = read_upstream(view_.rows, view_.columns, adjoint_, p);
   d_a_.assign(n, 0.0);
   d_b_.assign(m, 0.0);
@@ -54,7 +56,10 @@ bool SmallGradient<T>::run(std::int64_t p) {
   if (!frozen) {
     pull_back_gauge(view_.rows, up_.gauge, f, up_.f, d_a_);
     pull_back_gauge(view_.columns, -up_.gauge, g, up_.g, d_b_);
-    if (right_side() && !solve(reached)) return false;
+    if (right_side()) {
+      if (!solve(reached)) return false;
+      centre();
+    }
     mass_gradient(view_.rows, up_, f, r_, x_, view_.epsilon, view_.columns.total, d_a_);
     mass_gradient(view_.columns, up_, g, c_, y_, view_.epsilon, view_.rows.total, d_b_);
   }
@@ -81,6 +86,20 @@ bool SmallGradient<T>::right_side() {
   assemble(up_.f, h1_);
   assemble(up_.g, h2_);
   return any;
+}
+
+// Any x + t, y - t will do: the weighted mean of the shorter side becomes 0, as in linear_system.cpp. With P1 = a exactly t
+// would not matter.
+template <typename T>
+void SmallGradient<T>::centre() {
+  const auto mean = [](const std::vector<double>& weights, const std::vector<double>& values, std::int64_t size) {
+    double sum = 0.0, total = 0.0;
+    for (std::int64_t i = 0; i < size; ++i) sum += weights[i] * values[i], total += weights[i];
+    return sum / total;
+  };
+  const double t = shape_.m <= shape_.n ? mean(c_, y_, shape_.m) : -mean(r_, x_, shape_.n);
+  for (double& x : x_) x += t;
+  for (double& y : y_) y -= t;
 }
 
 // x and y: conjugate gradients in float32 on 1 - B'B, B = diag(r)^-1/2 P diag(c)^-1/2, the Schur complement between
