@@ -105,7 +105,8 @@ inline Vec quarter(Vec x) {
 }
 template <int E>
 inline Wide32 lane(Wide32 x) {
-  return WBM_SHUFFLE(x, x, E, E, E, E, 4 + E, 4 + E, 4 + E, 4 + E, 8 + E, 8 + E, 8 + E, 8 + E, 12 + E, 12 + E, 12 + E, 12 + E);
+  constexpr int f = 4 + E, g = 8 + E, h = 12 + E;
+  return WBM_SHUFFLE(x, x, E, E, E, E, f, f, f, f, g, g, g, g, h, h, h, h);
 }
 template <int E>
 inline Vec lane(Vec x) {
@@ -433,7 +434,8 @@ void balance(const S* p, const SmallShape& shape, const float* row, const float*
     for (std::int64_t j = 0; j < columns; j += kLanes) {
       Vec32 scale;
       std::memcpy(&scale, column + j, sizeof scale);
-      store(b + i * columns + j, __builtin_convertvector(load(p + i * columns + j) * static_cast<double>(row[i]), Vec32) * scale);
+      const Vec x = load(p + i * columns + j) * static_cast<double>(row[i]);
+      store(b + i * columns + j, __builtin_convertvector(x, Vec32) * scale);
     }
   for (std::int64_t k = n * columns; k < rows * columns; k += kWide<float>) store_wide(b + k, Wide32{});
   transpose(b, rows, columns, transposed);
@@ -552,7 +554,7 @@ void gradient(const S* d, const SmallShape& shape, const S* p, const double* row
 }
 
 template <typename S>
-constexpr SmallKernels<S> table = {pad<S>,  inspect<S>, build<S>,  sweeps<S>,  sums<S>,
+constexpr SmallKernels<S> table = {pad<S>, inspect<S>, build<S>, sweeps<S>, sums<S>,
                                    plan<S>, balance<S>, defect<S>, gradient<S>};
 
 }  // namespace
