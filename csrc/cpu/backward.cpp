@@ -29,7 +29,10 @@ void refuse(const View<T>& view, const Adjoint& adjoint, std::int64_t p) {
 template <typename T>
 void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Team& team, int threads) {
   if (adjoint.kept && adjoint.kept[p] && adjoint.mode != Gradient::unrolled) {
-    implicit_gradient(static_cast<const KeptProblem<T>&>(*adjoint.kept[p]), adjoint, p, team);
+    const auto& kept = static_cast<const KeptProblem<T>&>(*adjoint.kept[p]);
+    View<T> view = kept.view;
+    view.place(problem, p);
+    implicit_gradient(kept, view, adjoint, p, team);
     const auto finite = [](const double* d, std::int64_t count) {
       return std::all_of(d, d + count, [](double x) { return std::isfinite(x); });
     };
@@ -61,7 +64,8 @@ void gradient_all(const Problem& problem, const Adjoint& adjoint) {
 #pragma omp for schedule(guided, 2)
     for (std::int64_t p = 0; p < problem.batch; ++p) {
       Team alone;
-      if (!small || !small->run(p)) gradient<T>(problem, adjoint, p, alone, threads.within);
+      const bool kept = adjoint.kept && adjoint.kept[p];
+      if (kept || !small || !small->run(p)) gradient<T>(problem, adjoint, p, alone, threads.within);
     }
   }
 }

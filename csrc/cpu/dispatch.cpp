@@ -89,6 +89,7 @@ const BuildKernel<double, double>& build_kernel<double, double>() {
   return chosen().scaling.build64from64;
 }
 const VectorKernels& vector_kernels() { return chosen().scaling.vectors; }
+const MixedKernels& mixed_kernels() { return chosen().scaling.mixed; }
 const FactorKernels& factor_kernels() { return chosen().factor; }
 template <>
 const SmallKernels<float>& small_kernels<float>() {

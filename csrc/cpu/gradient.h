@@ -97,7 +97,7 @@ void write_mass_gradients(const View<T>& view, std::vector<double>& d_a, std::ve
 template <typename T>
 void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team);
 template <typename T>
-void implicit_gradient(const KeptProblem<T>& kept, const Adjoint& adjoint, std::int64_t p, Team& team);
+void implicit_gradient(const KeptProblem<T>& kept, const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team);
 template <typename T>
 void unrolled_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads);
 

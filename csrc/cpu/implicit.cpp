@@ -68,8 +68,8 @@ class ImplicitGradient {
     if constexpr (std::is_same_v<S, double>) fill_plan(h1_, h2_);
   }
 
-  ImplicitGradient(const KeptPlan<T, S>& kept, const Adjoint& adjoint, std::int64_t p, Team& team)
-      : view_(kept.view), n_(view_.n), m_(view_.m), team_(team), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
+  ImplicitGradient(const KeptPlan<T, S>& kept, const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team)
+      : view_(view), n_(view_.n), m_(view_.m), team_(team), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
         up_(read_upstream(view_.rows, view_.columns, adjoint, p)), k_(n_, m_, team, kept.k), u_(kept.u), v_(kept.v),
         r_(kept.sums.rows), c_(kept.sums.columns), h1_(kept.sums.row_entropy), h2_(kept.sums.column_entropy), x_(n_), y_(m_),
         da_(n_), db_(m_), tolerance_(std::fmax(kTolerance, kShare * kept.tolerance)), factor_(&kept.factor) {}
@@ -165,34 +165,34 @@ class ImplicitGradient {
 
   // The side with fewer entries is the one that is kept.
   double solve() {
+    if constexpr (std::is_same_v<S, float>) {
+      const double reached = solve_in<float>();
+      if (reached <= tolerance_) return reached;
+    }
+    return solve_in<double>(/*crawls=*/std::is_same_v<S, float>);
+  }
+
+  // With K in the type W: as it stands, or where its type or the side is another, from a copy.
+  template <typename W>
+  double solve_in(bool crawls = false) {
     const auto k = [&](const Side& side) { return side.hard ? 1.0 : 1.0 + view_.epsilon / side.kappa; };
     const double k1 = k(view_.rows), k2 = k(view_.columns);
-    const bool both_hard = view_.both_hard();
-    if (m_ <= n_ && (sizeof(S) == 8 || tolerance_ >= kSingle)) {
-      const double reached =
-          solve_plan_system<S>({k_, u_, v_, r_, c_, factor_}, {k1, k2, both_hard, tolerance_}, h1_, h2_, x_, y_);
-      if (sizeof(S) == 8 || reached <= tolerance_) return reached;
-    }
+    const PlanSystem system{k1, k2, view_.both_hard(), tolerance_, crawls}, turned{k2, k1, view_.both_hard(), tolerance_, crawls};
+    if constexpr (std::is_same_v<W, S>)
+      if (m_ <= n_) return solve_plan_system<W>({k_, u_, v_, r_, c_, factor_}, system, h1_, h2_, x_, y_);
     if (m_ <= n_) {
-      StoredMatrix<double> plan(n_, m_, team_);
-      team_.split_if(plan.parallel(), n_, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          double* p = plan.row(i);
-          for (std::int64_t j = 0; j < m_; ++j) p[j] = u_[i] * static_cast<double>(k_.row(i)[j]) * v_[j];
-          std::fill(p + m_, p + plan.padded(), 0.0);
-        }
+      StoredMatrix<W> copy(n_, m_, team_);
+      team_.split_if(copy.parallel(), n_, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) std::copy(k_.row(i), k_.row(i) + copy.padded(), copy.row(i));
       });
-      const std::vector<double> rows(n_, 1.0), columns(m_, 1.0);
-      return solve_plan_system<double>({plan, rows, columns, r_, c_}, {k1, k2, both_hard, tolerance_}, h1_, h2_, x_, y_);
+      return solve_plan_system<W>({copy, u_, v_, r_, c_}, system, h1_, h2_, x_, y_);
     }
-    StoredMatrix<double> transposed(m_, n_, team_);
-    for (std::int64_t j = 0; j < m_; ++j) std::fill(transposed.row(j) + n_, transposed.row(j) + transposed.padded(), 0.0);
+    StoredMatrix<W> transposed(m_, n_, team_);
+    for (std::int64_t j = 0; j < m_; ++j) std::fill(transposed.row(j) + n_, transposed.row(j) + transposed.padded(), W(0));
     for (std::int64_t begin = 0; begin < m_; begin += 8)
       for (std::int64_t i = 0; i < n_; ++i)
-        for (std::int64_t j = begin; j < std::min(begin + 8, m_); ++j)
-          transposed.row(j)[i] = u_[i] * static_cast<double>(k_.row(i)[j]) * v_[j];
-    const std::vector<double> rows(m_, 1.0), columns(n_, 1.0);
-    return solve_plan_system<double>({transposed, rows, columns, c_, r_}, {k2, k1, both_hard, tolerance_}, h2_, h1_, y_, x_);
+        for (std::int64_t j = begin; j < std::min(begin + 8, m_); ++j) transposed.row(j)[i] = static_cast<W>(k_.row(i)[j]);
+    return solve_plan_system<W>({transposed, v_, u_, c_, r_}, turned, h2_, h1_, y_, x_);
   }
 
   void mass_gradients() {
@@ -230,8 +230,6 @@ class ImplicitGradient {
   // Gradients in float32 need no more than a part of their rounding, those of a loose solve no more than a part of its own
   // residual.
   static constexpr double kTolerance = sizeof(T) == 4 ? 1e-9 : 1e-14, kShare = 1e-3;
-  // What products with a float32 matrix can reach.
-  static constexpr double kSingle = 5e-7;
   // Rows with less than this share of the plan count as empty: 1/r would overflow with what it multiplies.
   static constexpr double kEmpty = 1e-100;
   struct Extra {
@@ -259,16 +257,16 @@ void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t
 }
 
 template <typename T>
-void implicit_gradient(const KeptProblem<T>& kept, const Adjoint& adjoint, std::int64_t p, Team& team) {
+void implicit_gradient(const KeptProblem<T>& kept, const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team) {
   if (kept.single)
-    ImplicitGradient<T, float>(static_cast<const KeptPlan<T, float>&>(kept), adjoint, p, team).run(adjoint, p);
+    ImplicitGradient<T, float>(static_cast<const KeptPlan<T, float>&>(kept), view, adjoint, p, team).run(adjoint, p);
   else
-    ImplicitGradient<T, double>(static_cast<const KeptPlan<T, double>&>(kept), adjoint, p, team).run(adjoint, p);
+    ImplicitGradient<T, double>(static_cast<const KeptPlan<T, double>&>(kept), view, adjoint, p, team).run(adjoint, p);
 }
 
 template void implicit_gradient<float>(const View<float>&, const Adjoint&, std::int64_t, Team&);
 template void implicit_gradient<double>(const View<double>&, const Adjoint&, std::int64_t, Team&);
-template void implicit_gradient<float>(const KeptProblem<float>&, const Adjoint&, std::int64_t, Team&);
-template void implicit_gradient<double>(const KeptProblem<double>&, const Adjoint&, std::int64_t, Team&);
+template void implicit_gradient<float>(const KeptProblem<float>&, const View<float>&, const Adjoint&, std::int64_t, Team&);
+template void implicit_gradient<double>(const KeptProblem<double>&, const View<double>&, const Adjoint&, std::int64_t, Team&);
 
 }  // namespace wbm

@@ -17,8 +17,8 @@ class Kept {
   virtual ~Kept() = default;
 };
 
-// P = diag(u) K diag(v), its sums with those of P log P, and the problem as it was found to be. The cost matrix behind `view`
-// is the caller's: it must still be there, and as it was.
+// P = diag(u) K diag(v), its sums with those of P log P, and the problem as it was found to be. The cost matrix was the
+// caller's and may be gone: whoever reads it again places `view` anew.
 template <typename T>
 struct KeptProblem : Kept {
   View<T> view;

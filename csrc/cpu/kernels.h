@@ -71,6 +71,12 @@ struct ScalingKernels {
   void (*reduce)(const S* partial, std::int64_t chunks, std::int64_t padded, double* out, std::int64_t n);
 };
 
+// The same two products of one float32 row with sums in float64, for residuals; vectors padded as the row is.
+struct MixedKernels {
+  double (*dot)(const float* k, const double* v, std::int64_t padded);
+  void (*accumulate)(const float* k, double u, double* out, std::int64_t padded);
+};
+
 template <typename T, typename S>
 struct BuildKernel {
   // k_j = exp(row + column_j - D_j / eps), 0 where masked and in the padding
@@ -114,6 +120,7 @@ struct ScalingTable {
   BuildKernel<double, float> build32from64;
   BuildKernel<double, double> build64from64;
   VectorKernels vectors;
+  MixedKernels mixed;
 };
 
 // --- a factor of an M-matrix (kernels_factor.cpp) -----------------------------------------------------------------------
@@ -251,6 +258,7 @@ const ScalingKernels<S>& scaling_kernels();
 template <typename T, typename S>
 const BuildKernel<T, S>& build_kernel();
 const VectorKernels& vector_kernels();
+const MixedKernels& mixed_kernels();
 const FactorKernels& factor_kernels();
 template <typename S>
 const SmallKernels<S>& small_kernels();

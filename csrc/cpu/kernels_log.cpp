@@ -119,21 +119,6 @@ void add_plan(const T* cost, const std::uint8_t* mask, double f, const double* g
   *value += sum(spent);
 }
 
-// The lanes [j, j + count) of a row of D, of a vector, and back; what is missing is `fill`.
-template <typename T>
-inline Vec load_some(const T* x, std::int64_t count, double fill) {
-  if (count == kLanes) return load(x);
-  Vec v = splat(fill);
-  for (std::int64_t k = 0; k < count; ++k) v[k] = static_cast<double>(x[k]);
-  return v;
-}
-
-template <typename T>
-inline void store_some(T* out, Vec v, std::int64_t count) {
-  if (count == kLanes) return store(out, v);
-  for (std::int64_t k = 0; k < count; ++k) out[k] = static_cast<T>(v[k]);
-}
-
 template <typename T>
 void plan_sums(const T* cost, const std::uint8_t* mask, double f, const double* g, double inverse_epsilon, std::int64_t m,
                double* p, double* column, double* column_entropy, double* sum_, double* entropy) {

@@ -176,20 +176,6 @@ inline void each(std::int64_t n, const Lanes& lanes) {
   if (whole < n) lanes(whole, n % kLanes);
 }
 
-template <typename T>
-inline Vec load_some(const T* p, std::int64_t count, double fill) {
-  if (count == kLanes) return load(p);
-  Vec v = splat(fill);
-  for (std::int64_t k = 0; k < count; ++k) v[k] = static_cast<double>(p[k]);
-  return v;
-}
-
-template <typename T>
-inline void store_some(T* p, Vec v, std::int64_t count) {
-  if (count == kLanes) return store(p, v);
-  for (std::int64_t k = 0; k < count; ++k) p[k] = static_cast<T>(v[k]);
-}
-
 // p_j = u k_j v_j and e_j = (f + g_j - D_j) / eps for `count` columns from j on
 template <typename T, typename S>
 struct PlanRow {
@@ -272,11 +258,29 @@ void row_error(const double* u, const double* s, const double* target, std::int6
   *mass = sum(total);
 }
 
+// next = x (y / x)^omega = x (1 + d)^omega, d = y / x - 1: the binomial series where d is small, to 1e-13. A block of rows
+// waits for its weights in the middle of a pass, and exponential and logarithm take as long as half the block.
 void relax(const double* u, double omega, double* next, std::int64_t n) {
-  each(n, [&](std::int64_t i, std::int64_t c) {
-    const Vec x = load_some(u + i, c, 1), y = load_some(next + i, c, 1);
-    store_some(next + i, x * exp(log(y / x) * omega), c);
-  });
+  constexpr double kSmall = 0.0625;
+  double c[9];
+  c[0] = 1.0;
+  for (int k = 1; k <= 8; ++k) c[k] = c[k - 1] * (omega - (k - 1)) / k;
+  const auto series = [&](auto d) {
+    const auto d2 = d * d;
+    return d * (((d * c[2] + c[1]) + (d * c[4] + c[3]) * d2) + ((d * c[6] + c[5]) + (d * c[8] + c[7]) * d2) * (d2 * d2));
+  };
+  const std::int64_t whole = n / kLanes * kLanes;
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    const Vec x = load(u + i), ratio = load(next + i) / x, d = ratio - 1.0;
+    if (any((d < kSmall) & (d > -kSmall) ? Bits{} : ~Bits{}))
+      store(next + i, x * exp(log(ratio) * omega));
+    else
+      store(next + i, x + x * series(d));
+  }
+  for (std::int64_t i = whole; i < n; ++i) {
+    const double x = u[i], ratio = next[i] / x, d = ratio - 1.0;
+    next[i] = d < kSmall && d > -kSmall ? x + x * series(d) : x * exp(log(splat(ratio)) * omega)[0];
+  }
 }
 
 // 1 when mass / limit <= x <= limit mass for all entries (NaN is not)
@@ -315,6 +319,19 @@ void logarithm(const double* x, double* out, std::int64_t n) {
   each(n, [&](std::int64_t i, std::int64_t c) { store_some(out + i, log(load_some(x + i, c, 1)), c); });
 }
 
+double mixed_dot(const float* k, const double* v, std::int64_t padded) {
+  Vec even = splat(0.0), odd = splat(0.0);
+  for (std::int64_t j = 0; j < padded; j += 2 * kLanes) {
+    even += load(k + j) * load(v + j);
+    odd += load(k + j + kLanes) * load(v + j + kLanes);
+  }
+  return sum(even + odd);
+}
+
+void mixed_accumulate(const float* k, double u, double* out, std::int64_t padded) {
+  for (std::int64_t j = 0; j < padded; j += kLanes) store(out + j, load(out + j) + load(k + j) * u);
+}
+
 template <typename T, typename S>
 constexpr BuildKernel<T, S> table = {build<T, S>, add_plan<T, S>, add_entropy<T, S>, plan_gradient<T, S>};
 
@@ -327,6 +344,7 @@ const ScalingTable scaling_kernels = {{block_rows, dots<float>, accumulate<float
                                       table<float, double>,
                                       table<double, float>,
                                       table<double, double>,
-                                      {divide, row_error, relax, within, total, power, exp_linear, logarithm}};
+                                      {divide, row_error, relax, within, total, power, exp_linear, logarithm},
+                                      {mixed_dot, mixed_accumulate}};
 
 }  // namespace wbm::WBM_ISA

@@ -12,7 +12,6 @@ namespace wbm {
 namespace {
 
 constexpr int kTrial = 12;            // products after which the rate of plain conjugate gradients is judged anew
-constexpr double kCheaper = 60.0;     // products that a factor costs
 constexpr std::int64_t kLargestFactor = 6144;
 
 template <typename S>
@@ -31,6 +30,7 @@ class System {
     }
     h_.carried = c_;
     excess_ = system.k2 - 1.0 / system.k1;
+    crawls_ = system.crawls;
   }
 
   double solve(double tolerance, const std::vector<double>& h1, const std::vector<double>& h2, std::vector<double>& x,
@@ -52,19 +52,69 @@ class System {
     scale = std::sqrt(scale);
     h_.project(residual_);
     std::fill(y.begin(), y.end(), 0.0);
-    best_ = size();
-    best_residual_ = residual_;
-    iterate(tolerance * scale, y);
-    y = best_y_;
-    centre(y);
-
-    k_.set_v([&](std::int64_t j) { return h_.v[j] * y[j]; });
-    k_.pass([&](std::int64_t r, int) { return scaled.data() + r; });
-    for (std::size_t i = 0; i < n_; ++i) x[i] = eliminated[i] - share_[i] * u_[i] * k_.sums[i];
+    begin(y);
+    if constexpr (std::is_same_v<S, float>) {
+      refine(tolerance * scale, eliminated, h2, x, y);
+    } else {
+      iterate(tolerance * scale, y);
+      y = best_y_;
+      centre(y);
+      k_.set_v([&](std::int64_t j) { return h_.v[j] * y[j]; });
+      k_.pass([&](std::int64_t r, int) { return scaled.data() + r; });
+      for (std::size_t i = 0; i < n_; ++i) x[i] = eliminated[i] - share_[i] * u_[i] * k_.sums[i];
+    }
     return scale > 0.0 ? best_ / scale : 0.0;
   }
 
  private:
+  // Conjugate gradients from y, whose residual_ is known.
+  void begin(const std::vector<double>& y) {
+    best_ = size();
+    best_y_ = y;
+    best_residual_ = residual_;
+  }
+
+  // Products of a float32 K err by 1e-7 of their terms, and the residual that conjugate gradients carry along drifts from the
+  // true one by as much. So they reduce it by kCycle only; then it is taken anew, and they go on from there.
+  void refine(double target, const std::vector<double>& eliminated, const std::vector<double>& h2, std::vector<double>& x,
+              std::vector<double>& y) {
+    constexpr double kCycle = 1e-5;
+    for (;;) {
+      const double before = best_;
+      const bool slow = iterate(std::fmax(target, kCycle * before), y);
+      y = best_y_;
+      centre(y);
+      take_residual(eliminated, h2, x, y);
+      begin(y);
+      if (slow || !(best_ > target) || !(best_ < 0.1 * before)) return;
+    }
+  }
+
+  // x = (h1 - P y) / (k1 r) and residual = h2 - k2 c y - P'x, all sums in float64. Chunks of rows have their own column sums,
+  // added in order: the result does not depend on the number of threads.
+  void take_residual(const std::vector<double>& eliminated, const std::vector<double>& h2, std::vector<double>& x,
+                     const std::vector<double>& y) {
+    constexpr std::size_t kChunk = 128;
+    const std::size_t padded = static_cast<std::size_t>(k_.padded()), chunks = (n_ + kChunk - 1) / kChunk;
+    std::vector<double> vy(padded, 0.0), partial(chunks * padded, 0.0);
+    for (std::size_t j = 0; j < m_; ++j) vy[j] = h_.v[j] * y[j];
+    const MixedKernels& kernels = mixed_kernels();
+    k_.team().split_if(k_.parallel(), static_cast<std::int64_t>(chunks), [&](std::int64_t first, std::int64_t last) {
+      for (std::size_t chunk = first; chunk < static_cast<std::size_t>(last); ++chunk)
+        for (std::size_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, n_); ++i) {
+          const float* row = k_.row(static_cast<std::int64_t>(i));
+          x[i] = eliminated[i] - share_[i] * u_[i] * kernels.dot(row, vy.data(), k_.padded());
+          kernels.accumulate(row, u_[i] * x[i], &partial[chunk * padded], k_.padded());
+        }
+    });
+    for (std::size_t j = 0; j < m_; ++j) {
+      double sum = 0.0;
+      for (std::size_t chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk * padded + j];
+      residual_[j] = c_[j] > 0.0 ? h2[j] - h_.diagonal[j] * y[j] - h_.v[j] * sum : 0.0;
+    }
+    h_.project(residual_);
+  }
+
   // |residual| in the norm of diag(H)^-1
   double size() const {
     double sum = 0.0;
@@ -82,12 +132,14 @@ class System {
       if (c_[j] > 0.0) y[j] -= sum / total;
   }
 
-  void iterate(double target, std::vector<double>& y) {
+  // True when it was given up.
+  bool iterate(double target, std::vector<double>& y) {
     target_ = target;
     if constexpr (std::is_same_v<S, double>) {
       const bool known = known_ && known_->made();  // the solve needed a factor: so does this
-      const bool slow = known ? run(y, *known_, kCheaper / 2) : run_by_diagonal(y, /*judge=*/m_ <= kLargestFactor);
-      if (!slow) return;
+      const bool may = m_ <= kLargestFactor;
+      const bool slow = known ? run(y, *known_, 30.0) : (crawls_ && may) || run_by_diagonal(y, /*judge=*/may);
+      if (!slow) return false;
       if (known) restart(y);
       double total = 0.0;
       for (const double value : c_) total += value;
@@ -96,10 +148,10 @@ class System {
       Factor factor;
       factor.make(k_, h_.weight, h_.v, excess, static_cast<double>(m_) / total);
       run(y, factor, kInf);
-      if (!(best_ > target)) return;
+      if (!(best_ > target)) return false;
       restart(y);  // the factor has met its limits
     }
-    run_by_diagonal(y, /*judge=*/std::is_same_v<S, float>);
+    return run_by_diagonal(y, /*judge=*/std::is_same_v<S, float>);
   }
 
   // From the best answer so far.
@@ -133,7 +185,9 @@ class System {
     const auto precondition = [&](const std::vector<double>& r, std::vector<double>& z) {
       for (std::size_t j = 0; j < m_; ++j) z[j] = r[j] / h_.diagonal[j];
     };
-    return run(y, precondition, static_cast<int>(20 * std::min(n_, m_) + 500), kTrial, 200, judge ? kCheaper : kInf);
+    // A factor costs as much as m / 18 products of a float64 matrix; where K is float32, as m / 9 of its own.
+    const double cheaper = std::fmax(60.0, static_cast<double>(m_) / (sizeof(S) == 4 ? 9.0 : 18.0));
+    return run(y, precondition, static_cast<int>(20 * std::min(n_, m_) + 500), kTrial, 200, judge ? cheaper : kInf);
   }
 
   // At most `products` of them. True when it was given up, for at the rate of the last `trial` ones it would take more
@@ -162,6 +216,7 @@ class System {
   const Factor* known_;
   const std::size_t n_, m_;
   double excess_, best_ = 0.0, target_ = 0.0;
+  bool crawls_ = false;
   int since_halved_ = 0;
   std::vector<double> share_, residual_, best_y_, best_residual_;  // share = 1 / (k1 r)
 };

@@ -17,7 +17,8 @@ namespace wbm {
 //
 // Stops at the relative residual `tolerance`, or where rounding lets it come no closer; returns what was reached.
 //
-// P = diag(u) K diag(v). Where K is float32 there is no factor: what converges too slowly is given up.
+// P = diag(u) K diag(v). Where K is float32 there is no factor: what converges too slowly is given up. Residuals are taken with
+// float64 sums, and corrections solved for, so that the answer is as exact as with the same K in float64.
 template <typename S>
 struct PlanMatrix {
   StoredMatrix<S>& k;
@@ -29,6 +30,7 @@ struct PlanSystem {
   double k1, k2;
   bool both_hard;
   double tolerance;
+  bool crawls = false;  // conjugate gradients without a factor are known to
 };
 
 template <typename S>

@@ -45,17 +45,17 @@ class Newton {
     int fruitless = 0;
     for (int count = 0; alive && now.residual > target && passes_ < budget && count < 150 && fruitless < 12; ++count) {
       if (raised(k_.view_.interrupt)) break;
-      const double lambda = std::fmin(1.0, levenberg * std::fmin(1e-2, 0.1 * now.residual));
+      const double lambda = std::fmin(1.0, levenberg * std::fmin(1e-2, 1e-3 * now.residual));
       prepare(lambda);
       if (jacobi_ && last_products >= kJacobiProducts) jacobi_ = m_ > kLargestFactor;
-      if (!jacobi_ && (!factor_.made() || last_products > kOldFactor)) factorise();
+      if (!jacobi_ && (!factor_.made() || last_products > old_factor_)) factorise();
       last_products = solve(std::fmax(std::fmin(1e-2, 10.0 * now.residual), 0.2 * target / now.residual));
       double length;
       const Point next = search(now, length);
       if (!next.finite()) break;
       now = next;
       if (length < 1.0) last_products = 1000;
-      if (length < 0.2) levenberg = std::fmin(1e4, 10.0 * levenberg);
+      if (length < 0.2) levenberg = std::fmin(1e6, 10.0 * levenberg);
       if (length >= 1.0) levenberg = std::fmax(1.0, 0.1 * levenberg);
       fruitless = now.residual < 0.7 * best ? 0 : fruitless + 1;
       best = std::fmin(best, now.residual);
@@ -71,7 +71,6 @@ class Newton {
  private:
   static constexpr int kJacobiProducts = 20;   // more than these, and a factor is cheaper
   static constexpr int kProducts = 30;         // most products of one step with a factor
-  static constexpr int kOldFactor = 4;         // products after which the factor is made anew
   static constexpr std::int64_t kLargestFactor = 6144;
 
   struct Point {
@@ -203,6 +202,8 @@ class Newton {
   typename Stored::PartType &rows_, &columns_;
   const std::int64_t n_, m_;
   const double k1_;
+  // Products of a step after which the factor is made anew: it costs as much as m / 18 of them, and serves a step or two.
+  const std::int64_t old_factor_ = std::clamp<std::int64_t>(m_ / 36, 4, kProducts - 6);
   Schur<double> hessian_;
   Factor factor_;
   std::vector<double>&v_, &c_;  // the Hessian's v, and c = P'1

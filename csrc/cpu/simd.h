@@ -64,6 +64,21 @@ inline void store(float* p, Vec v) {
 
 inline void store(float* p, Vec32 v) { std::memcpy(p, &v, sizeof v); }
 
+// The first `count` lanes, and back; what is missing is `fill`.
+template <typename T>
+inline Vec load_some(const T* x, std::int64_t count, double fill) {
+  if (count == kLanes) return load(x);
+  Vec v = splat(fill);
+  for (std::int64_t k = 0; k < count; ++k) v[k] = static_cast<double>(x[k]);
+  return v;
+}
+
+template <typename T>
+inline void store_some(T* out, Vec v, std::int64_t count) {
+  if (count == kLanes) return store(out, v);
+  for (std::int64_t k = 0; k < count; ++k) out[k] = static_cast<T>(v[k]);
+}
+
 inline Vec max(Vec x, Vec y) { return x > y ? x : y; }
 
 // Whether some lane is true.

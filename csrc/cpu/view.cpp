@@ -6,7 +6,7 @@ namespace wbm {
 
 template <typename T>
 void View<T>::open(const Problem& problem, std::int64_t p) {
-  place(problem, p);
+  open_masses(problem, p);
   scan_cost();
   // A default epsilon is 0.05 times the mean of D: with NaN in D it is NaN too, and the cause is the one to name.
   if (status & kNanCost) status &= ~kInvalidStrength;
@@ -14,7 +14,7 @@ void View<T>::open(const Problem& problem, std::int64_t p) {
 
 template <typename T>
 void View<T>::open_full(const Problem& problem, std::int64_t p) {
-  place(problem, p);
+  open_masses(problem, p);
   rows.active.assign(n, 1);
   columns.active.assign(m, 1);
   cost_sum = cost_max = 0.0;
@@ -22,19 +22,24 @@ void View<T>::open_full(const Problem& problem, std::int64_t p) {
 }
 
 template <typename T>
-void View<T>::place(const Problem& problem, std::int64_t p) {
+void View<T>::open_masses(const Problem& problem, std::int64_t p) {
   n = problem.n;
   m = problem.m;
   reference = problem.reference;
-  cost_ = static_cast<const T*>(problem.cost) + p * problem.cost_stride_problem;
-  cost_stride_ = problem.cost_stride_row;
-  mask_ = problem.mask ? problem.mask + p * problem.mask_stride_problem : nullptr;
-  mask_stride_ = problem.mask_stride_row;
+  place(problem, p);
   epsilon = problem.epsilon[p];
   inverse_epsilon = 1.0 / epsilon;
   status = 0;
   b_scale = 1.0;
   check_masses(problem, p);
+}
+
+template <typename T>
+void View<T>::place(const Problem& problem, std::int64_t p) {
+  cost_ = static_cast<const T*>(problem.cost) + p * problem.cost_stride_problem;
+  cost_stride_ = problem.cost_stride_row;
+  mask_ = problem.mask ? problem.mask + p * problem.mask_stride_problem : nullptr;
+  mask_stride_ = problem.mask_stride_row;
 }
 
 template <typename T>

@@ -98,8 +98,11 @@ struct View {
   // of its sums none is known.
   void open_full(const Problem& problem, std::int64_t p);
 
- private:
+  // Points at D and the mask of problem p, unread: the problem is known to be the one that was opened.
   void place(const Problem& problem, std::int64_t p);
+
+ private:
+  void open_masses(const Problem& problem, std::int64_t p);
   void check_masses(const Problem& problem, std::int64_t p);
   void scan_cost();
 

@@ -22,10 +22,11 @@ namespace wbm::cuda {
 
 enum class Regime { block, cluster, grid, launches };
 
-// Offsets into the dynamic shared memory of a block, in bytes.
+// Offsets into the dynamic shared memory of a block, in bytes; it begins with the buffer in which warps add up.
 struct Layout {
-  std::size_t window = 0, buffer = 0, weights = 0, kernel = 0, bytes = 0;
+  std::size_t window = 0, weights = 0, kernel = 0, bytes = 0;
 };
+inline constexpr std::size_t kBuffer = 0;
 
 struct Plan {
   Regime regime = Regime::launches;
@@ -48,8 +49,9 @@ inline Layout layout_of(const Problem& problem, const Plan& plan) {
   const std::size_t entry = problem.float64 ? 8 : 4, columns = static_cast<std::size_t>(problem.m);
   const auto aligned = [](std::size_t bytes) { return (bytes + 15) / 16 * 16; };
   Layout layout;
-  layout.buffer = plan.regime == Regime::grid ? 0 : aligned(static_cast<std::size_t>(plan.window) * sizeof(double));
-  layout.weights = layout.buffer + aligned(plan.threads / kWarp * kBufferColumns * sizeof(double));
+  layout.window = kBuffer + aligned(plan.threads / kWarp * kBufferColumns * sizeof(double));
+  const std::size_t window = plan.regime == Regime::grid ? 0 : aligned(static_cast<std::size_t>(plan.window) * sizeof(double));
+  layout.weights = layout.window + window;
   layout.kernel = layout.weights + (plan.stored ? aligned(columns * entry) : 0);
   layout.bytes = layout.kernel + (plan.stored ? aligned(static_cast<std::size_t>(plan.band) * columns * entry) : 0);
   return layout;

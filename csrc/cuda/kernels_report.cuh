@@ -122,8 +122,8 @@ WBM_KERNEL(kMaxThreads) report(Arguments<T> args) {
     args.solution.mass[p] = mass;
     args.solution.residual[p] = residual;
     args.solution.iterations[p] = state.iterations;
-    args.solution.status[p] = final_status(args.options, state, args.problem.float64 ? 1.7976931348623157e308 : 3.4028234663852886e38, sharp,
-                                             regularized, residual);
+    const double largest = args.problem.float64 ? 1.7976931348623157e308 : 3.4028234663852886e38;  // of D's type
+    args.solution.status[p] = final_status(args.options, state, largest, sharp, regularized, residual);
   }
 }
 

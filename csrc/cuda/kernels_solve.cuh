@@ -67,8 +67,7 @@ WBM_DEVICE bool iterate(const Place<T, Group>& at, Progress& now) {
   const Options& options = at.args.all.options;
   now.precise = sizeof(T) == 8 || (options.tol > 0.0 && options.tol < 2e-7);
   while (now.done < options.max_iter) {
-    const bool scaled = now.mode != Mode::log;
-    at.tell(0, scaled ? sweep_rows(at, now) : log_rows(at));
+    at.tell(0, now.mode == Mode::log ? log_rows(at) : sweep_rows(at, now));
     at.group.barrier();
     const Tally rows = at.hear(0);
     const Verdict verdict = judge(at, now, rows);
@@ -78,7 +77,7 @@ WBM_DEVICE bool iterate(const Place<T, Group>& at, Progress& now) {
       absorb(at, now, fast_mode(at.args, now));
       continue;
     }
-    if (scaled) {
+    if (now.mode != Mode::log) {
       if (finish_scaling_iteration(at, now, rows)) continue;
       // Nothing gained since the last absorption: wait longer and longer before the next one, which has float64 sums.
       now.pause = now.pause < 32 ? 2 * now.pause + 1 : 64;

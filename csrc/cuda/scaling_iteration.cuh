@@ -103,20 +103,20 @@ WBM_FUNCTION Tally tally_rows(const Place<T, Group>& at, const Progress& now) {
 template <typename T, typename Group>
 WBM_FUNCTION Tally sweep_rows(const Place<T, Group>& at, const Progress& now) {
   const auto partial = at.group.own() + kHeader;
-  using Window = decltype(at.group.own());
-  const Marginal rows = at.rows();
+  const Layout& layout = at.args.plan.layout;
+  const Marginal marginal = at.rows();
   const Range own = at.own_rows();
   const std::int64_t first = own.first;
-  const SweepArguments<T, Window> args{at.matrix().from_row(first), static_cast<int>(own.last - first),
-                                       static_cast<int>(at.m()), at.column_base(now.copy), &at.state(), rows.mass + first,
-                                       rows.log_mass + first, rows.active + first, at.row_iterates(now.copy) + first,
-                                       at.row_iterates(1 - now.copy) + first, now.shift, at.args.plan.layout, partial};
+  const SweepRows rows{static_cast<int>(own.last - first), static_cast<int>(at.m()), &at.state(), marginal.mass + first,
+                       marginal.log_mass + first, marginal.active + first, at.row_iterates(now.copy) + first,
+                       at.row_iterates(1 - now.copy) + first, now.shift};
   if (now.mode == Mode::stored) {
-    sweep<T, StoredEntries<T, Window>>(args);
+    const typename StoredEntries<T>::Source source{static_cast<unsigned>(layout.kernel), static_cast<unsigned>(layout.weights)};
+    sweep<T, StoredEntries<T>>(rows, source, partial);
   } else if (!single(at, now)) {
-    sweep<double, StreamedEntries<T, double, Window>>(args);
+    sweep<double, StreamedEntries<T, double>>(rows, {at.matrix().from_row(first), at.column_base(now.copy)}, partial);
   } else if constexpr (sizeof(T) == 4) {
-    sweep<float, StreamedEntries<T, float, Window>>(args);
+    sweep<float, StreamedEntries<T, float>>(rows, {at.matrix().from_row(first), at.column_base(now.copy)}, partial);
   }
   return tally_rows(at, now);
 }

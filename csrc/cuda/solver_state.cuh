@@ -52,7 +52,7 @@ struct Place {
 
   template <typename S>
   WBM_DEVICE Shared<S> buffer() const {
-    return dynamic_shared<S>(args.plan.layout.buffer);
+    return dynamic_shared<S>(kBuffer);
   }
   WBM_DEVICE Shared<T> weights() const { return dynamic_shared<T>(args.plan.layout.weights); }
   WBM_DEVICE Shared<T> kernel() const { return dynamic_shared<T>(args.plan.layout.kernel); }

@@ -18,32 +18,30 @@ inline constexpr int kHold = sizeof(S) == 8 ? 8 : streamed ? 12 : 16;
 WBM_DEVICE float exponential(float x) { return expf(x); }
 WBM_DEVICE double exponential(double x) { return exp(x); }
 
-// What a sweep reads and writes: `rows` rows, which are those of one block; all that belongs to rows begins at the first.
-// `partial` gets the column sums (m).
-template <typename T, typename Window>
-struct SweepArguments {
-  Matrix<T> matrix;
-  int rows, m;
-  const double* column_base;
+// The rows of one block; every array begins at the first of them. What belongs to the entries comes apart, as small structs by
+// value: then a sweep, a function of its own, gets all of it in registers.
+struct SweepRows {
+  int count, m;
   const State* state;
   const double *mass, *log_mass;
   const std::uint8_t* active;
   const RowIterate* present;
   RowIterate* next;
   double shift;
-  Layout layout;
-  Window partial;
 };
 
 // K in shared memory; the weights are v.
-template <typename T, typename Window>
+template <typename T>
 struct StoredEntries {
   static constexpr bool streamed = false;
   Shared<T> kernel, weights;
   int m;
 
-  WBM_DEVICE explicit StoredEntries(const SweepArguments<T, Window>& args)
-      : kernel(dynamic_shared<T>(args.layout.kernel)), weights(dynamic_shared<T>(args.layout.weights)), m(args.m) {}
+  struct Source {
+    unsigned kernel, weights;  // bytes into the dynamic shared memory
+  };
+  WBM_DEVICE StoredEntries(const Source& source, const SweepRows& rows)
+      : kernel(dynamic_shared<T>(source.kernel)), weights(dynamic_shared<T>(source.weights)), m(rows.m) {}
 
   using Row = int;
   using Column = T;  // its weight
@@ -54,7 +52,7 @@ struct StoredEntries {
 };
 
 // K_ij b_j = exp(base_i + base_j - D_ij / eps) from D itself; the weights are 1. The exponent is float64.
-template <typename T, typename S, typename Window>
+template <typename T, typename S>
 struct StreamedEntries {
   static constexpr bool streamed = true;
   Matrix<T> matrix;
@@ -62,9 +60,13 @@ struct StreamedEntries {
   const double* column_base;
   double inverse_epsilon;
 
-  WBM_DEVICE explicit StreamedEntries(const SweepArguments<T, Window>& args)
-      : matrix(args.matrix), rows(args.present), column_base(args.column_base),
-        inverse_epsilon(args.state->inverse_epsilon) {}
+  struct Source {
+    Matrix<T> matrix;
+    const double* column_base;
+  };
+  WBM_DEVICE StreamedEntries(const Source& source, const SweepRows& rows)
+      : matrix(source.matrix), rows(rows.present), column_base(source.column_base),
+        inverse_epsilon(rows.state->inverse_epsilon) {}
 
   using Row = double;
   using Column = double;  // its base
@@ -78,17 +80,17 @@ struct StreamedEntries {
 };
 
 // The f update of one row; its owner writes it into the other copy.
-template <typename S, typename Entries, typename T, typename Window>
-WBM_DEVICE S update_row(const SweepArguments<T, Window>& args, int i, S sum, bool owner) {
-  if (!args.active[i]) {
-    if (owner) args.next[i] = {-kInf, 0.0, 0.0, 0.0};
+template <typename S, typename Entries>
+WBM_DEVICE S update_row(const SweepRows& rows, int i, S sum, bool owner) {
+  if (!rows.active[i]) {
+    if (owner) rows.next[i] = {-kInf, 0.0, 0.0, 0.0};
     return 0;
   }
-  const double base = args.present[i].base, mass = args.mass[i], log_mass = args.log_mass[i];
+  const double base = rows.present[i].base, mass = rows.mass[i], log_mass = rows.log_mass[i];
   const double s = static_cast<double>(sum);
-  const LineUpdate next = update_line(args.state->rows, mass, log_mass, base + args.shift, s, args.state->inverse_epsilon);
+  const LineUpdate next = update_line(rows.state->rows, mass, log_mass, base + rows.shift, s, rows.state->inverse_epsilon);
   if (owner)
-    args.next[i] = Entries::streamed ? RowIterate{base + log(next.scale) - log_mass, mass, next.target, s}
+    rows.next[i] = Entries::streamed ? RowIterate{base + log(next.scale) - log_mass, mass, next.target, s}
                                      : RowIterate{base, next.scale, next.target, s};
   return static_cast<S>(next.scale);
 }
@@ -141,18 +143,18 @@ WBM_DEVICE void add_warps(const S (&sums)[H], int m, Shared<S> buffer, Window pa
   }
 }
 
-template <int kWidth, int R, typename S, typename Entries, typename T, typename Window>
-WBM_FUNCTION void sweep_held(SweepArguments<T, Window> args) {
+template <int kWidth, int R, typename S, typename Entries, typename Window>
+WBM_FUNCTION void sweep_held(SweepRows rows, typename Entries::Source source, Window partial) {
   constexpr int H = kHold<S, Entries::streamed> / R;
   constexpr bool kWholeBlock = kWidth != kWarp;
-  const Entries entries(args);
-  const Shared<S> buffer = dynamic_shared<S>(args.layout.buffer);
-  const int place = thread_x() % kWidth, lane = thread_x() % kWarp;
-  const int team = thread_x() / kWidth, step = threads_x() / kWidth * R, m = args.m;
+  const Entries entries(source, rows);
+  const Shared<S> buffer = dynamic_shared<S>(kBuffer);
+  const int place = kWholeBlock ? thread_x() : thread_x() % kWidth, lane = thread_x() % kWarp, m = rows.m;
+  const int team = kWholeBlock ? 0 : thread_x() / kWidth, step = kWholeBlock ? R : threads_x() / kWidth * R;
   S sums[H] = {};
   int turn = 0;
-  for (int tile = 0; tile < args.rows; tile += step, ++turn) {
-    const int first = tile + team * R, here = args.rows - first < R ? args.rows - first : R;  // rows of this team; may be < 1
+  for (int tile = 0; tile < rows.count; tile += step, ++turn) {
+    const int first = tile + team * R, here = rows.count - first < R ? rows.count - first : R;  // rows of this team; may be < 1
     S held[R][H], dots[R];
     typename Entries::Row row[R];
     WBM_UNROLL
@@ -177,7 +179,7 @@ WBM_FUNCTION void sweep_held(SweepArguments<T, Window> args) {
       s = warp_sums(dots);
     }
     const int mine = lane % R;
-    const S scale = mine < here ? update_row<S, Entries>(args, first + mine, s, place < R) : S(0);
+    const S scale = mine < here ? update_row<S, Entries>(rows, first + mine, s, place < R) : S(0);
     WBM_UNROLL
     for (int r = 0; r < R; ++r) {
       const S factor = shuffle(scale, r);
@@ -186,50 +188,50 @@ WBM_FUNCTION void sweep_held(SweepArguments<T, Window> args) {
     }
   }
   if constexpr (!kWholeBlock) {
-    add_warps(sums, m, buffer, args.partial);
+    add_warps(sums, m, buffer, partial);
   } else {
     WBM_UNROLL
     for (int h = 0; h < H; ++h)
-      if (place + h * kWidth < m) args.partial[place + h * kWidth] = static_cast<double>(sums[h]);
+      if (place + h * kWidth < m) partial[place + h * kWidth] = static_cast<double>(sums[h]);
   }
 }
 
 // Rows longer than what a block's registers hold: each is read twice, the second time from a cache.
-template <typename S, typename Entries, typename T, typename Window>
-WBM_FUNCTION void sweep_long(SweepArguments<T, Window> args) {
-  const Entries entries(args);
-  const Shared<S> buffer = dynamic_shared<S>(args.layout.buffer);
-  for (int j = thread_x(); j < args.m; j += threads_x()) args.partial[j] = 0.0;
+template <typename S, typename Entries, typename Window>
+WBM_FUNCTION void sweep_long(SweepRows rows, typename Entries::Source source, Window partial) {
+  const Entries entries(source, rows);
+  const Shared<S> buffer = dynamic_shared<S>(kBuffer);
+  for (int j = thread_x(); j < rows.m; j += threads_x()) partial[j] = 0.0;
   int turn = 0;
-  for (int i = 0; i < args.rows; ++i, ++turn) {
+  for (int i = 0; i < rows.count; ++i, ++turn) {
     const auto row = entries.row(i);
     S dot[1] = {0};
-    for (int j = thread_x(); j < args.m; j += threads_x()) {
+    for (int j = thread_x(); j < rows.m; j += threads_x()) {
       const auto column = entries.column(j);
       dot[0] += entries.weighted(entries.at(row, i, j, column), column);
     }
     const S s = block_sums(dot, buffer, turn);
-    const S scale = update_row<S, Entries>(args, i, s, thread_x() == 0);
-    for (int j = thread_x(); j < args.m; j += threads_x())
-      args.partial[j] += static_cast<double>(entries.at(row, i, j, entries.column(j)) * scale);
+    const S scale = update_row<S, Entries>(rows, i, s, thread_x() == 0);
+    for (int j = thread_x(); j < rows.m; j += threads_x())
+      partial[j] += static_cast<double>(entries.at(row, i, j, entries.column(j)) * scale);
   }
 }
 
-template <int kWidth, typename S, typename Entries, typename T, typename Window>
-WBM_DEVICE void sweep_by(const SweepArguments<T, Window>& args) {
+template <int kWidth, typename S, typename Entries, typename Window>
+WBM_DEVICE void sweep_by(const SweepRows& rows, const typename Entries::Source& source, Window partial) {
   constexpr int kMost = kHold<S, Entries::streamed>;
-  const int held = (args.m + kWidth - 1) / kWidth;
-  if (held <= kMost / 4) return sweep_held<kWidth, 4, S, Entries>(args);
-  if (held <= kMost / 2) return sweep_held<kWidth, 2, S, Entries>(args);
-  if (held <= kMost) return sweep_held<kWidth, 1, S, Entries>(args);
-  return sweep_long<S, Entries>(args);
+  const int held = (rows.m + kWidth - 1) / kWidth;
+  if (held <= kMost / 4) return sweep_held<kWidth, 4, S, Entries>(rows, source, partial);
+  if (held <= kMost / 2) return sweep_held<kWidth, 2, S, Entries>(rows, source, partial);
+  if (held <= kMost) return sweep_held<kWidth, 1, S, Entries>(rows, source, partial);
+  return sweep_long<S, Entries>(rows, source, partial);
 }
 
-// The next row iterates, and the column sums of their scales in `partial`: both to be read after a barrier.
-template <typename S, typename Entries, typename T, typename Window>
-WBM_DEVICE void sweep(const SweepArguments<T, Window>& args) {
-  if (args.m <= kHold<S, Entries::streamed> * kWarp) return sweep_by<kWarp, S, Entries>(args);
-  return sweep_by<kSolveThreads, S, Entries>(args);
+// The next row iterates, and the column sums of their scales in `partial` (m): both to be read after a barrier.
+template <typename S, typename Entries, typename Window>
+WBM_DEVICE void sweep(const SweepRows& rows, const typename Entries::Source& source, Window partial) {
+  if (rows.m <= kHold<S, Entries::streamed> * kWarp) return sweep_by<kWarp, S, Entries>(rows, source, partial);
+  return sweep_by<kSolveThreads, S, Entries>(rows, source, partial);
 }
 
 }  // namespace wbm::cuda

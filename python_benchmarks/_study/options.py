@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import wbm_ext
+from python_benchmarks._study.cells import Cell
 from python_benchmarks._study.engines import ENGINES
+from python_benchmarks._study.ledger import Ledger
+from python_benchmarks._study.run import Outcome, conduct
+from wbm_ext.errors import DatasetError, MissingExtraError, UnknownNameError
 
 
 def common(line: argparse.ArgumentParser, *, seeds: int, out: str) -> None:
@@ -39,3 +45,34 @@ def command(line: argparse.ArgumentParser, options: argparse.Namespace, *words: 
 def context() -> dict[str, Any]:
     """What results depend on beside the cell."""
     return {"wbm_ext": wbm_ext.__version__, "torch": torch.__version__}
+
+
+def exit_code(run: Callable[[], int]) -> int:
+    """Run a command; what a user can mend, and an interrupt, are one line on standard error and a code of their own."""
+    try:
+        return run()
+    except (DatasetError, MissingExtraError, UnknownNameError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def conduct_map(
+    options: argparse.Namespace,
+    cells: Sequence[Cell],
+    evaluate: Callable[[Cell], dict[str, Any]],
+    write: Callable[[Ledger, Outcome], list[Path]],
+) -> int:
+    """Run the cells of a map as the :func:`common` options say, and write its files; return the exit code."""
+    with Ledger(options.out / "runs.jsonl", context()) as ledger:
+        outcome = conduct(
+            cells, evaluate, ledger, jobs=options.jobs, engine_name=options.engine,
+            budget=options.budget, progress=not options.no_progress, dry=options.dry_run,
+        )  # fmt: skip
+        if options.dry_run:
+            return 0
+        files = write(ledger, outcome)
+    print("wrote", ", ".join(str(file) for file in files))
+    return 1 if outcome.failed or outcome.interrupted else 0

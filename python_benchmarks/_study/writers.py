@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from python_benchmarks import _harness as harness
 from python_benchmarks._study.aggregate import Summary
 from python_benchmarks._study.cells import Cell
 from python_benchmarks._study.run import Outcome
@@ -105,3 +107,33 @@ def write_figure(path: Path, figure: Figure) -> None:
     partial = path.with_name(f"{path.name}.part")
     figure.savefig(partial, dpi=130, format="png")
     os.replace(partial, path)
+
+
+def write_map(
+    out: Path,
+    report: Report,
+    name: str,
+    command: str,
+    outcome: Outcome,
+    rows: Sequence[Mapping[str, Any]],
+    content: Mapping[str, Any],
+    more: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write ``when.md``, ``when.json`` and ``when.csv`` beside ``when.png``; return the files.
+
+    ``content`` stands before the gains (``rows``) in the JSON, ``more`` after them; the report is ended by what is left
+    out.
+    """
+    report.heading("What is left out")
+    report.bullets(left_out(outcome) or ["Nothing: every run that was asked for is in the figures."])
+    head = {
+        "benchmark": name,
+        "command": command,
+        "date": str(datetime.date.today()),
+        "machine": harness.machine(("scikit-learn", "scipy")),
+    }
+    tail = {"left_out": left_out(outcome), "gains": list(rows), **(more or {})}
+    harness.write_json(out / "when.json", {**head, **content, **tail})
+    write_csv(out / "when.csv", rows)
+    write_text(out / "when.md", str(report))
+    return [out / file for file in ("when.md", "when.json", "when.csv", "when.png")]

@@ -34,14 +34,14 @@ from python_benchmarks._study import (
     search,
     trials_within,
 )
-from python_benchmarks._study.options import command, context
+from python_benchmarks._study.options import command, context, exit_code
 from python_benchmarks.recommendation import protocol, report, when_command
 from python_benchmarks.recommendation.evaluate import LENGTH, evaluate
 from python_benchmarks.recommendation.options import common, generated
 from python_benchmarks.recommendation.protocol import FIGURES, SEARCH_SEED, Source
 from python_benchmarks.recommendation.results import Results
 from wbm_ext.datasets import load
-from wbm_ext.errors import DatasetError, MissingExtraError, UnknownNameError, check_name
+from wbm_ext.errors import DatasetError, check_name
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,16 +95,9 @@ def sources(names: str | None, size: Mapping[str, Any]) -> tuple[list[Source], l
 
 def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if arguments[:1] == ["when"]:
-            return when_command.main(arguments[1:])
-        return study(parser().parse_args(arguments))
-    except (DatasetError, MissingExtraError, UnknownNameError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    if arguments[:1] == ["when"]:
+        return exit_code(lambda: when_command.main(arguments[1:]))
+    return exit_code(lambda: study(parser().parse_args(arguments)))
 
 
 def study(options: argparse.Namespace) -> int:

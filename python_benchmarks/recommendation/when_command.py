@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from python_benchmarks._study import Ledger, conduct
-from python_benchmarks._study.options import command, context
+from python_benchmarks._study.options import command, conduct_map
 from python_benchmarks.recommendation import when, when_report
 from python_benchmarks.recommendation.evaluate import evaluate
 from python_benchmarks.recommendation.options import common, generated
@@ -25,14 +24,8 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     held = {} if options.epochs is None else {"epochs": options.epochs}
     design = when.Design(size=generated(options), held=held, seeds=options.seeds)
-    with Ledger(options.out / "runs.jsonl", context()) as ledger:
-        outcome = conduct(
-            design.all_cells(), evaluate, ledger, jobs=options.jobs, engine_name=options.engine,
-            budget=options.budget, progress=not options.no_progress, dry=options.dry_run,
-        )  # fmt: skip
-        if options.dry_run:
-            return 0
-        text = command(parser(), options, "python_benchmarks.recommendation", "when")
-        files = when_report.write(design, ledger, outcome, options.out, text)
-    print("wrote", ", ".join(str(file) for file in files))
-    return 1 if outcome.failed or outcome.interrupted else 0
+    text = command(parser(), options, "python_benchmarks.recommendation", "when")
+    return conduct_map(
+        options, design.all_cells(), evaluate,
+        lambda ledger, outcome: when_report.write(design, ledger, outcome, options.out, text),
+    )  # fmt: skip

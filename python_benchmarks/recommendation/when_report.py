@@ -4,48 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from python_benchmarks import _harness as harness
-from python_benchmarks._study import Difference, Ledger, Outcome, holm, paired
+from python_benchmarks._study import Difference, Ledger, Outcome, paired
 from python_benchmarks._study.figures import Panel, curves
-from python_benchmarks._study.writers import (
-    Report,
-    interval_text,
-    left_out,
-    p_text,
-    write_csv,
-    write_figure,
-    write_text,
-)
+from python_benchmarks._study.gains import LEVEL, Gain, adjusted
+from python_benchmarks._study.writers import Report, interval_text, p_text, write_figure, write_map
 from python_benchmarks.recommendation.when import FAMILIES, METRIC, RIVALS, Axis, Design
-
-LEVEL = 0.05  # of Holm's adjusted p, from which a gain or a loss is taken for one
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A WBM system's AUC over all pairs minus that of a rival at one point; p adjusted over all gains of the map."""
-
-    system: str
-    rival: str
-    axis: Axis
-    value: float
-    difference: Difference
-    p: float | None
-
-    @property
-    def sign(self) -> int:
-        """1 a gain, -1 a loss, 0 neither at the level."""
-        if self.p is None or self.p > LEVEL:
-            return 0
-        return 1 if self.difference.mean > 0 else -1
-
-    @property
-    def place(self) -> str:
-        return "the base point" if self.value == self.axis.base else f"{self.axis.title} {self.value:g}"
 
 
 def gains(design: Design, ledger: Ledger) -> list[Gain]:
@@ -57,15 +22,7 @@ def gains(design: Design, ledger: Ledger) -> list[Gain]:
                 first, second = (design.samples(ledger, one, axis, value) for one in (system, name))
                 if set(first) & set(second):
                     found.append((system, rival, axis, value, paired(first, second)))
-    once: dict[tuple[str, ...], float | None] = {}
-    for system, rival, axis, value, difference in found:
-        once[_test(system, rival, axis, value)] = difference.t_p
-    adjusted = dict(zip(once, holm(list(once.values())), strict=True))
-    return [Gain(*one, p=adjusted[_test(*one[:4])]) for one in found]
-
-
-def _test(system: str, rival: str, axis: Axis, value: float) -> tuple[str, ...]:
-    return (system, rival, "base" if value == axis.base else f"{axis.name}={value}")
+    return adjusted(found)
 
 
 def advice(found: Sequence[Gain]) -> list[str]:
@@ -81,8 +38,8 @@ def advice(found: Sequence[Gain]) -> list[str]:
 
 def _distinct(found: Sequence[Gain], system: str, rival: str) -> list[Gain]:
     """The gains of a pair at the points of the data, the base point once."""
-    chosen = {_test(g.system, g.rival, g.axis, g.value): g for g in found if g.axis.of_data}
-    return [gain for gain in chosen.values() if (gain.system, gain.rival) == (system, rival)]
+    chosen = {gain.test: gain for gain in found if gain.axis.of_data}
+    return [gain for gain in chosen.values() if (gain.row, gain.rival) == (system, rival)]
 
 
 def _account(points: Sequence[Gain], system: str) -> str:
@@ -125,7 +82,7 @@ def _where(points: Sequence[Gain]) -> str:
     """The places by system: "at <places> (ips-wbm)"."""
     parts = []
     for system in FAMILIES:
-        places = [gain.place for gain in points if gain.system == system]
+        places = [gain.place for gain in points if gain.row == system]
         if places:
             parts.append(f"at {', '.join(places)} ({system})")
     return " and ".join(parts)
@@ -136,7 +93,7 @@ def _settings(found: Sequence[Gain]) -> str:
     parts = []
     for name in dict.fromkeys(gain.axis.name for gain in found):
         for system in FAMILIES:
-            points = [gain for gain in found if gain.axis.name == name and gain.system == system]
+            points = [gain for gain in found if gain.axis.name == name and gain.row == system]
             if len(points) < 2:
                 continue
             best, worst = (choose(points, key=lambda gain: gain.difference.mean) for choose in (max, min))
@@ -155,7 +112,7 @@ def panels(design: Design, found: Sequence[Gain]) -> list[Panel]:
     for rival in RIVALS:
         for axis in design.axes:
             lines = {
-                system: [(g.value, g.difference) for g in found if (g.system, g.rival, g.axis) == (system, rival, axis)]
+                system: [(g.value, g.difference) for g in found if (g.row, g.rival, g.axis) == (system, rival, axis)]
                 for system in FAMILIES
             }
             lines = {system: points for system, points in lines.items() if points}
@@ -190,33 +147,12 @@ def write(design: Design, ledger: Ledger, outcome: Outcome, out: Path, command: 
         ["system", "against", "varied", "gain [95 %]", "p, Holm", "higher in"],
         [_row(gain) for gain in found],
     )
-    report.heading("What is left out")
-    report.bullets(left_out(outcome) or ["Nothing: every run that was asked for is in the figures."])
-    rows = [_record(gain) for gain in found]
-    content: dict[str, Any] = {
-        "benchmark": "recommendation when",
-        "command": command,
-        "date": str(datetime.date.today()),
-        "machine": harness.machine(("scikit-learn", "scipy")),
-        "metric": METRIC,
-        "size": dict(design.size),
-        "seeds": design.seeds,
-        "advice": advice(found),
-        "left_out": left_out(outcome),
-        "gains": rows,
-    }
-    harness.write_json(out / "when.json", content)
-    write_csv(out / "when.csv", rows)
-    write_text(out / "when.md", str(report))
-    return [out / name for name in ("when.md", "when.json", "when.csv", "when.png")]
+    content = {"metric": METRIC, "size": dict(design.size), "seeds": design.seeds, "advice": advice(found)}
+    rows = [gain.record("system") for gain in found]
+    return write_map(out, report, "recommendation when", command, outcome, rows, content)
 
 
 def _row(gain: Gain) -> list[str]:
     d = gain.difference
     varied = f"{gain.axis.title} ({gain.axis.name}) = {gain.value:g}"
-    return [gain.system, gain.rival, varied, interval_text(d), p_text(gain.p), f"{d.higher} of {d.n}"]
-
-
-def _record(gain: Gain) -> dict[str, Any]:
-    where = {"system": gain.system, "against": gain.rival, "varied": gain.axis.name, "value": gain.value}
-    return {**where, **gain.difference.record(), "holm_p": gain.p}
+    return [gain.row, gain.rival, varied, interval_text(d), p_text(gain.p), f"{d.higher} of {d.n}"]

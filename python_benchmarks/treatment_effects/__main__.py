@@ -34,14 +34,14 @@ from python_benchmarks._study import (
     pilot,
     search,
 )
-from python_benchmarks._study.options import command, common, context
+from python_benchmarks._study.options import command, common, context, exit_code
 from python_benchmarks.treatment_effects import protocol, report
 from python_benchmarks.treatment_effects.data import ACIC, CONSTANT, GENERATED, IHDP, NAMES, Source
 from python_benchmarks.treatment_effects.evaluate import CRITERION, SLOW, evaluate
 from python_benchmarks.treatment_effects.protocol import ABLATION, OURS, SEARCH_SEED, VARIED, Row
 from python_benchmarks.treatment_effects.results import Results
 from wbm_ext.datasets import load
-from wbm_ext.errors import DatasetError, MissingExtraError, UnknownNameError, check_name
+from wbm_ext.errors import DatasetError, check_name
 from wbm_ext.ite import systems
 from wbm_ext.ite.selection import CRITERIA
 
@@ -110,18 +110,11 @@ def _there(strict: bool, file: int | None = None) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if arguments[:1] == ["when"]:
-            from python_benchmarks.treatment_effects import when
+    if arguments[:1] == ["when"]:
+        from python_benchmarks.treatment_effects import when
 
-            return when.main(arguments[1:])
-        return study(parser().parse_args(arguments))
-    except (DatasetError, MissingExtraError, UnknownNameError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        return exit_code(lambda: when.main(arguments[1:]))
+    return exit_code(lambda: study(parser().parse_args(arguments)))
 
 
 def study(options: argparse.Namespace) -> int:

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from python_benchmarks._study import Cell, Ledger, conduct
-from python_benchmarks._study.options import command, common, context
+from python_benchmarks._study import Cell, Ledger
+from python_benchmarks._study.options import command, common, conduct_map
 from python_benchmarks.treatment_effects.data import GENERATED, Source
 from python_benchmarks.treatment_effects.evaluate import CRITERION, evaluate
 from python_benchmarks.treatment_effects.protocol import (
@@ -133,14 +133,8 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     held = {} if options.epochs is None else {"epochs": options.epochs}
     design = Design(units=options.units, held=held, seeds=options.seeds)
-    with Ledger(options.out / "runs.jsonl", context()) as ledger:
-        outcome = conduct(
-            design.all_cells(), evaluate, ledger, jobs=options.jobs, engine_name=options.engine,
-            budget=options.budget, progress=not options.no_progress, dry=options.dry_run,
-        )  # fmt: skip
-        if options.dry_run:
-            return 0
-        text = command(parser(), options, "python_benchmarks.treatment_effects", "when")
-        files = when_report.write(design, ledger, outcome, options.out, text)
-    print("wrote", ", ".join(str(file) for file in files))
-    return 1 if outcome.failed or outcome.interrupted else 0
+    text = command(parser(), options, "python_benchmarks.treatment_effects", "when")
+    return conduct_map(
+        options, design.all_cells(), evaluate,
+        lambda ledger, outcome: when_report.write(design, ledger, outcome, options.out, text),
+    )  # fmt: skip

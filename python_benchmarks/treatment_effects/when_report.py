@@ -8,48 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from python_benchmarks import _harness as harness
-from python_benchmarks._study import Difference, Ledger, Outcome, Summary, holm, paired, summarize
+from python_benchmarks._study import Difference, Ledger, Outcome, Summary, paired, summarize
 from python_benchmarks._study.figures import Panel, curves
-from python_benchmarks._study.writers import (
-    Report,
-    interval_text,
-    left_out,
-    p_text,
-    write_csv,
-    write_figure,
-    write_text,
-)
+from python_benchmarks._study.gains import LEVEL, Gain, adjusted, place, test_of
+from python_benchmarks._study.writers import Report, interval_text, p_text, write_figure, write_map
 from python_benchmarks.treatment_effects.protocol import ENTROPY, NEITHER, OURS, PFOR, RMPR, RMPR_ENTROPY
 from python_benchmarks.treatment_effects.selection import NAMES
 from python_benchmarks.treatment_effects.when import METRIC, RIVALS, Axis, Design
 from wbm_ext.ite.selection import CRITERIA
 
-LEVEL = 0.05  # of Holm's adjusted p, from which a gain or a loss is taken for one
 JUDGED = ("tarnet", OURS)  # whose epochs tell of the criteria
-
-
-@dataclass(frozen=True)
-class Gain:
-    """PEHE / sd(τ) of a rival minus that of a row at one point (above 0: the row is better); p over the whole map."""
-
-    row: str
-    rival: str
-    axis: Axis
-    value: float
-    difference: Difference
-    p: float | None
-
-    @property
-    def sign(self) -> int:
-        """1 a gain, -1 a loss, 0 neither at the level."""
-        if self.p is None or self.p > LEVEL:
-            return 0
-        return 1 if self.difference.mean > 0 else -1
-
-    @property
-    def place(self) -> str:
-        return _place(self.axis, self.value)
 
 
 @dataclass(frozen=True)
@@ -63,11 +31,7 @@ class Regret:
 
     @property
     def place(self) -> str:
-        return _place(self.axis, self.value)
-
-
-def _place(axis: Axis, value: float) -> str:
-    return "the base point" if value == axis.base else f"{axis.title} {value:g}"
+        return place(self.axis, self.value)
 
 
 def gains(design: Design, ledger: Ledger) -> list[Gain]:
@@ -78,15 +42,7 @@ def gains(design: Design, ledger: Ledger) -> list[Gain]:
             first, second = (design.sample(ledger, one, axis, value) for one in (rival, row))
             if set(first) & set(second):
                 found.append((row, rival, axis, value, paired(first, second)))
-    once: dict[tuple[str, ...], float | None] = {}
-    for row, rival, axis, value, difference in found:
-        once[_test(row, rival, axis, value)] = difference.t_p
-    adjusted = dict(zip(once, holm(list(once.values())), strict=True))
-    return [Gain(*one, p=adjusted[_test(*one[:4])]) for one in found]
-
-
-def _test(row: str, rival: str, axis: Axis, value: float) -> tuple[str, ...]:
-    return (row, rival, "base" if value == axis.base else f"{axis.name}={value}")
+    return adjusted(found)
 
 
 def regrets(design: Design, ledger: Ledger) -> list[Regret]:
@@ -116,7 +72,7 @@ def advice(found: Sequence[Gain], lost: Sequence[Regret]) -> list[str]:
 
 def _distinct(found: Sequence[Gain], row: str, rival: str) -> list[Gain]:
     """The gains of a pair, the base point once."""
-    return list({_test(g.row, g.rival, g.axis, g.value): g for g in found if (g.row, g.rival) == (row, rival)}.values())
+    return list({gain.test: gain for gain in found if (gain.row, gain.rival) == (row, rival)}.values())
 
 
 def _account(found: Sequence[Gain], row: str, rival: str) -> str:
@@ -159,7 +115,7 @@ def _where(points: Sequence[Gain]) -> str:
 
 def _criteria(lost: Sequence[Regret]) -> str:
     """Where each criterion loses least, and what each loses on the mean of the points."""
-    once = {(one.criterion, _test("", "", one.axis, one.value)): one for one in lost}
+    once = {(one.criterion, test_of("", "", one.axis, one.value)): one for one in lost}
     points = dict.fromkeys(point for _, point in once)
     best: dict[str, list[str]] = {}
     for point in points:
@@ -223,26 +179,9 @@ def write(design: Design, ledger: Ledger, outcome: Outcome, out: Path, command: 
     )
     report.heading("Criteria: PEHE at the chosen epoch over the best epoch's, minus 1, tarnet and escfr")
     report.table(["criterion", "varied", "mean [95 %]"], [_regret_row(one) for one in lost])
-    report.heading("What is left out")
-    report.bullets(left_out(outcome) or ["Nothing: every run that was asked for is in the figures."])
-    rows = [_record(gain) for gain in found]
-    content: dict[str, Any] = {
-        "benchmark": "treatment_effects when",
-        "command": command,
-        "date": str(datetime.date.today()),
-        "machine": harness.machine(("scikit-learn", "scipy")),
-        "metric": METRIC,
-        "units": design.units,
-        "seeds": design.seeds,
-        "advice": advice(found, lost),
-        "left_out": left_out(outcome),
-        "gains": rows,
-        "criteria": [_loss(one) for one in lost],
-    }
-    harness.write_json(out / "when.json", content)
-    write_csv(out / "when.csv", rows)
-    write_text(out / "when.md", str(report))
-    return [out / name for name in ("when.md", "when.json", "when.csv", "when.png")]
+    content = {"metric": METRIC, "units": design.units, "seeds": design.seeds, "advice": advice(found, lost)}
+    rows, criteria = [gain.record("row") for gain in found], {"criteria": [_loss(one) for one in lost]}
+    return write_map(out, report, "treatment_effects when", command, outcome, rows, content, criteria)
 
 
 def _row(gain: Gain) -> list[str]:
@@ -253,11 +192,6 @@ def _row(gain: Gain) -> list[str]:
 
 def _regret_row(one: Regret) -> list[str]:
     return [NAMES[one.criterion], f"{one.axis.title} = {one.value:g}", interval_text(one.summary, 3)]
-
-
-def _record(gain: Gain) -> dict[str, Any]:
-    where = {"row": gain.row, "against": gain.rival, "varied": gain.axis.name, "value": gain.value}
-    return {**where, **gain.difference.record(), "holm_p": gain.p}
 
 
 def _loss(one: Regret) -> Mapping[str, Any]:

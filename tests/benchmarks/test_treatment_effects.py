@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -359,3 +361,15 @@ def test_advice_follows_the_numbers(study):
     told = study.when_report.advice([], regrets)[2]
     assert "by factual error at overlap 1, the base point; by AUUC at outliers 0.3; PEHE above" in told
     assert "mean over the points: AUUC 30 %" in told
+
+
+def test_the_guide_to_selection_has_the_figures_of_the_report() -> None:
+    from wbm_ext.ite.neural import NeuralEstimator
+
+    root = Path(__file__).resolve().parents[2]
+    report = sorted(root.glob("python_benchmarks/results/treatment-effects-cpu-*/report.md"))[-1].read_text()
+    line = next(line for line in report.splitlines() if line.startswith("- Mean loss against the best epoch"))
+    lost = re.findall(r"\d+ %", line)  # factual error, matched PEHE, AUUC
+    assert len(lost) == 3
+    assert re.findall(r"^     - (\d+ %)$", (root / "docs/howto/selection.rst").read_text(), re.MULTILINE) == lost
+    assert re.findall(r"\d+ %", NeuralEstimator.__doc__ or "") == lost

@@ -1,9 +1,8 @@
 // Kernels with one fault each: what the fibers have to catch.
 #include <cstdint>
-#include <exception>
 #include <string>
 
-#include "cuda/device.cuh"
+#include "call.h"
 
 namespace {
 
@@ -58,9 +57,7 @@ void no_barrier(Numbers numbers) {
 }  // namespace
 
 extern "C" const char* wbm_faulty(const char* name, std::uint64_t seed, double* values) {
-  static std::string message;
   const std::string wanted = name;
-  cuda_on_cpu::configure(seed, "");
   const auto kernel = wanted == "returns_early"     ? returns_early
                       : wanted == "two_barriers"    ? two_barriers
                       : wanted == "part_of_a_warp"  ? part_of_a_warp
@@ -68,11 +65,5 @@ extern "C" const char* wbm_faulty(const char* name, std::uint64_t seed, double* 
                       : wanted == "not_initialised" ? not_initialised
                       : wanted == "no_barrier"      ? no_barrier
                                                     : sound;
-  try {
-    launch(kernel, Extent{4, 1}, Extent{64, 1}, Numbers{values}, nullptr);
-    return nullptr;
-  } catch (const std::exception& thrown) {
-    message = thrown.what();
-    return message.c_str();
-  }
+  return attempt(seed, "", [&] { launch(kernel, Extent{4, 1}, Extent{64, 1}, Numbers{values}, nullptr); });
 }

@@ -250,3 +250,21 @@ def test_a_plan_needs_both_groups_and_outcomes_where_they_count(problem: Any) ->
 def test_parameters_out_of_range_are_refused_by_name(params: dict[str, Any], message: str, small: Any) -> None:
     with pytest.raises(ValueError, match=message):
         create("escfr", **params).fit(**small.arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("size", "width"), [(2, 1), (31, 3), (100, 60), (128, 60)])
+@pytest.mark.parametrize("gamma", [0.0, 0.0005, 0.3])
+def test_the_cost_of_a_batch_is_the_public_one_bit_for_bit(
+    gamma: float, size: int, width: int, dtype: torch.dtype
+) -> None:
+    rng = torch.Generator().manual_seed(size)
+    r = torch.randn(size, width, generator=rng, dtype=dtype)
+    y, outcomes = torch.randn(size, generator=rng, dtype=dtype), torch.randn(2, size, generator=rng, dtype=dtype)
+    for n in {1, size // 3 or 1, size - 1}:
+        if gamma:
+            sides = (r[:n], r[n:], y[:n], y[n:], outcomes[0, :n], outcomes[1, n:])
+            expected = losses.pfor_cost(*sides, gamma=gamma, distance_scale=0.1)
+        else:
+            expected = losses.squared_distances(r[:n], r[n:]) * 0.1
+        assert torch.equal(cost_matrix(r, y, outcomes, n, 0.1, gamma), expected)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy.sparse import csr_matrix
 
 from wbm_ext.ite import create
 
@@ -92,6 +94,34 @@ def test_a_treatment_of_another_type_means_the_same(kind: type, small: Any) -> N
     )
 
 
+def test_numbers_held_as_objects_and_16_bit_tensors_are_numbers(small: Any) -> None:
+    expected = quick("ols").fit(**small.arguments).effect(small.X)
+    objects = quick("ols").fit(small.X, small.y.astype(object), treatment=pd.Series(small.treatment).astype(object))
+    np.testing.assert_array_equal(objects.effect(small.X), expected)
+    short = torch.as_tensor(small.X).bfloat16()
+    np.testing.assert_array_equal(
+        quick("ols").fit(short, small.y, treatment=small.treatment).effect(short),
+        quick("ols").fit(short.double(), small.y, treatment=small.treatment).effect(short.double()),
+    )
+    for y, got in ((None, "got NoneType"), ([None, *small.y[1:]], "got None at position 0")):
+        with pytest.raises(TypeError, match=f"y must .*numbers; {got}"):
+            quick("ols").fit(small.X, y, treatment=small.treatment)
+
+
+def test_what_is_asked_after_the_fit_is_checked_too(small: Any) -> None:
+    model = quick("escfr").fit(**small.arguments)
+    with pytest.raises(ValueError, match=r"X must be a table of shape \(n, p\); got shape \(4,\)"):
+        model.effect(small.X[0])
+    with pytest.raises(ValueError, match="y must have the length of X, 80; got 5"):
+        model.transport_plan(small.X, small.y[:5], treatment=small.treatment)
+    with pytest.raises(ValueError, match=r"validation: X: .* values are missing"):
+        quick("escfr").fit(**small.arguments, validation=(small.X * np.nan, small.y, small.treatment))
+    with pytest.raises(TypeError, match="callbacks must be a sequence of Callback or of callables; got builtin"):
+        quick("escfr").fit(**small.arguments, callbacks=print)
+    with pytest.raises(ValueError, match="at least 4 treated unit"):
+        quick("orthogonal-forest").fit(small.X[:6], small.y[:6], treatment=[1, 1, 1, 0, 0, 0])
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [
@@ -117,6 +147,16 @@ def test_outcomes_that_cannot_be_used_are_refused(y: Any, message: str, small: A
         ),
         (lambda X: pd.DataFrame(X, columns=["a", "a", "b", "c"]), ValueError, "column names must differ"),
         (lambda X: np.where(np.arange(4) == 1, np.nan, X), ValueError, "80 values are missing"),
+        (lambda X: None, TypeError, r"X must be a DataFrame or an array of shape \(n, p\); got NoneType"),
+        (lambda X: "units.csv", TypeError, "X must be a DataFrame or an array.*got str"),
+        (lambda X: {"a": X[:, 0]}, TypeError, "X must be a DataFrame or an array.*got dict"),
+        (lambda X: csr_matrix(X), TypeError, r"got csr_matrix; X\.toarray\(\) makes an array of it"),
+        (lambda X: X + 1j, TypeError, "X must hold numbers or labels; got dtype complex128"),
+        (
+            lambda X: pd.DataFrame({"day": pd.date_range("2020-01-01", periods=80)}),
+            TypeError,
+            r"column 'day' must hold numbers or labels; got dtype datetime64.*days since",
+        ),
     ],
 )
 def test_covariates_that_cannot_be_used_are_refused(X: Any, error: type[Exception], message: str, small: Any) -> None:

@@ -104,6 +104,8 @@ def test_the_report_says_nan_where_a_metric_is_undefined() -> None:
         (lambda: pehe([[1, 2]], [[1, 2]]), ValueError, r"effect must be 1-d.*got shape \(1, 2\)"),
         (lambda: ate_error([1, np.nan], [1, 2]), ValueError, "effect: values must be finite; got nan at position 1"),
         (lambda: pehe(["a"], [1]), TypeError, "effect must hold numbers"),
+        (lambda: pehe(None, [1]), TypeError, "effect must be an array, a list or a tensor of numbers; got NoneType"),
+        (lambda: pehe([1, 2], [1j, 2]), TypeError, "predicted must hold numbers; got dtype complex128"),
         (lambda: att_error(EFFECT, GUESS, [0] * 4), ValueError, "must hold a treated unit"),
         (lambda: att_error(EFFECT, GUESS, [1, 2, 0, 0]), ValueError, "treatment: values must be 0 or 1; got 2"),
         (lambda: att_error(EFFECT, GUESS, [1, 0]), ValueError, "treatment must have the length of effect, 4; got 2"),

@@ -166,6 +166,11 @@ def test_only_the_order_of_the_scores_matters() -> None:
         (lambda: auuc([], [], []), ValueError, "y must hold at least one value"),
         (lambda: auuc([1, 1, 1, 1], TREATED, SCORES), ValueError, "difference of the arms' means"),
         (lambda: auuc(Y, TREATED, SCORES, ties="mean"), UnknownNameError, "ties='mean' does not exist"),
+        (
+            lambda: auuc(Y, TREATED, SCORES, normalise="total"),
+            TypeError,
+            "normalise must be True or False; got 'total'",
+        ),
         (lambda: uplift_curve(Y, TREATED, SCORES, empty="none"), UnknownNameError, "empty='none'"),
         (lambda: qini(Y, TREATED, SCORES, normalise="perfekt"), UnknownNameError, "did you mean 'perfect'"),
         (lambda: qini(Y, TREATED, SCORES, normalise="perfect"), ValueError, "y: values must be 0 or 1; got 3"),

@@ -99,6 +99,8 @@ def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"the folder .*absent does not exist"):
         Estimator().fit().save(tmp_path / "absent" / "m")
+    with pytest.raises(IsADirectoryError, match="it is a folder; name a file in it"):
+        Estimator().fit().save(tmp_path)
 
 
 class Exploit:

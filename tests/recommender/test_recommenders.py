@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -150,6 +152,52 @@ def test_recommend_gives_the_best_items_that_are_not_excluded(fitted: dict[str, 
         model.recommend(40)
     with pytest.raises(UnknownNameError, match="did you mean 'observed'"):
         model.recommend(4, exclude="observd")
+
+
+def test_recommend_answers_one_user(fitted: dict[str, Any]) -> None:
+    model = fitted["naive"]
+    for users, count in (([0, 1], 2), ([], 0)):
+        with pytest.raises(ValueError, match=f"user must be one user id; got {count} of them"):
+            model.recommend(users)
+    assert (
+        model.recommend(np.int64(3), k=2, exclude={1, 2})[0].tolist()
+        == model.recommend(3, k=2, exclude=[1, 2])[0].tolist()
+    )
+
+
+def test_what_fit_cannot_take_says_what_to_do(tiny: RatingsDataset) -> None:
+    data = tiny.train
+    table = pd.DataFrame({"user": data.users, "item": data.items, "rating": data.ratings})
+    model = create("naive", **QUICK)
+    with pytest.raises(TypeError, match=r"got DataFrame; wbm_ext\.datasets\.read_ratings"):
+        model.fit(table)
+    with pytest.raises(TypeError, match=r"got RatingsDataset; pass its \.train"):
+        model.fit(tiny)
+    with pytest.raises(TypeError, match=r"validation_ratings must be a wbm_ext\.datasets\.Ratings; got tuple"):
+        clone(model).set_params(validation="unbiased").fit(data, validation_ratings=(data.users, data.items))
+    with pytest.raises(ValueError, match="ratings must hold at least one rating; got none"):
+        model.fit(Ratings([], [], [], n_users=3, n_items=3))
+    with pytest.raises(ValueError, match="n_users must be given when users is empty; got None, and no rating"):
+        model.fit([], [], [])
+    for wrong, got in ((print, "got builtin"), ("x", "got str"), ([print, "x"], "got str at 1")):
+        with pytest.raises(TypeError, match=f"callbacks must .*{got}"):
+            model.fit(data, callbacks=wrong)
+
+
+def test_a_checkpoint_or_log_that_cannot_be_written_is_refused_before_the_first_epoch(
+    tiny: RatingsDataset, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    for option in ("checkpoint", "log"):
+        for path, message in (
+            (tmp_path, "it is a folder; name a file in it"),
+            (tmp_path / "no" / "x", "does not exist"),
+        ):
+            with pytest.raises(OSError, match=f"cannot be written: .*{message}"):
+                create("naive", **QUICK).fit(
+                    tiny.train, callbacks=[lambda epoch, record: seen.append(epoch)], **{option: path}
+                )
+    assert not seen
 
 
 def test_fit_takes_arrays_or_ratings(tiny: RatingsDataset) -> None:

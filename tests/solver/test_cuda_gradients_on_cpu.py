@@ -1,34 +1,24 @@
 """The CUDA gradients run on the host, thread by thread in random orders, against the compiled CPU solver's.
 
-The scheduler of fibers is that of ``test_cuda_on_cpu.py``. One block solves the linear system of a problem with sides up
-to 24 here (256 on a device); six multiprocessors are shared among larger ones.
+One block solves the linear system of a problem with sides up to 24 here (256 on a device); six multiprocessors are shared
+among larger ones.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import shlex
-import shutil
-import subprocess
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_cuda_on_cpu import (
+
+from kernel_cases import (
     ENTROPY,
     INF,
     KAPPAS,
     NAN,
     PRODUCT,
-    ROOT,
-    SHIM,
     SINKHORN,
     Case,
-    Guarded,
-    address,
-    fields,
     make,
     put,
     same,
@@ -36,45 +26,13 @@ from test_cuda_on_cpu import (
     with_mask,
     with_padding,
 )
-
-from wbm_ext._native import core
+from kernel_shims import GRADIENTS, Backward, BackwardShim, differentiate_on_cpu, solve_on_cpu
 
 pytestmark = pytest.mark.native
 IMPLICIT, FROZEN, UNROLLED = 0, 1, 2
 MODES = {"implicit": IMPLICIT, "frozen": FROZEN, "unrolled": UNROLLED}
-BLOCK_SIDE, CHIP = 24, 6
+CHIP = 6  # multiprocessors
 SMALL, LARGE, WIDE = (13, 21), (31, 28), (22, 37)  # one block solves the system; a team of blocks, either side kept
-
-PROBLEM = ("batch", "n", "m", "float64", "reference")
-INPUTS = ("f", "g", "grad_sharp", "grad_regularized", "grad_f", "grad_g", "history", "iterations")
-GRADIENTS = ("grad_cost", "grad_a", "grad_b", "residual")
-
-
-class GradientCall(ctypes.Structure):
-    """Mirror of ``GradientCall`` in tests/cuda_on_cpu/gradients/entry.cpp."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in PROBLEM),
-        ("cost", ctypes.c_void_p),
-        ("cost_stride_problem", ctypes.c_int64),
-        ("cost_stride_row", ctypes.c_int64),
-        ("mask", ctypes.c_void_p),
-        ("mask_stride_problem", ctypes.c_int64),
-        ("mask_stride_row", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("a", "b", "epsilon", "kappa")),
-        *((name, ctypes.c_int64) for name in ("mode", "max_iter")),
-        *((name, ctypes.c_void_p) for name in (*INPUTS, *GRADIENTS)),
-    )
-
-
-@dataclass(frozen=True)
-class Backward:
-    """A solved case, a mode and upstream gradients on sharp, regularized, f and g."""
-
-    case: Case
-    mode: int
-    inputs: dict[str, np.ndarray]
-    wants_cost: bool = True
 
 
 def upstream(case: Case, sharp: float, regularized: float, potentials: float, seed: int = 7) -> dict[str, np.ndarray]:
@@ -87,104 +45,16 @@ def upstream(case: Case, sharp: float, regularized: float, potentials: float, se
 
 def solved(case: Case, mode: int, sharp: float = 1.0, regularized: float = 1.0, potentials: float = 1.0) -> Backward:
     """Solved by the CPU's log-domain path, every iteration kept."""
-    batch, n, m = case.shape
-    out = {
-        "f": np.empty((batch, n)),
-        "g": np.empty((batch, m)),
-        **{name: np.empty(batch) for name in ("sharp", "regularized", "mass", "residual")},
-        "iterations": np.empty(batch, np.int64),
-        "status": np.empty(batch, np.int32),
-        "history": np.full((batch, case.max_iter + 1, n + m), NAN),
-    }
-    problem = core.Problem()
-    for name, value in fields(case).items():
-        setattr(problem, name, value)
-    options = core.Options(case.method, case.criterion, case.tol, case.max_iter, address(case.init_g), 1)
-    core.cpu_forward(problem, options, core.Solution(**{name: address(array) for name, array in out.items()}))
+    out = solve_on_cpu(replace(case, history=True))
     kept = {name: out[name] for name in ("f", "g", "history", "iterations")}
     return Backward(case, mode, kept | upstream(case, sharp, regularized, potentials))
 
 
-def outputs(work: Backward) -> dict[str, Guarded]:
-    batch, n, m = work.case.shape
-    shapes = {"grad_cost": (batch, n, m), "grad_a": (batch, n), "grad_b": (batch, m), "residual": (batch,)}
-    if not work.wants_cost:
-        del shapes["grad_cost"]
-    kinds = {"grad_cost": work.case.cost.dtype}
-    return {name: Guarded(shape, kinds.get(name, np.float64)) for name, shape in shapes.items()}
-
-
-def on_cpu(work: Backward) -> dict[str, np.ndarray]:
-    out = outputs(work)
-    problem = core.Problem()
-    for name, value in fields(work.case).items():
-        setattr(problem, name, value)
-    places = dict.fromkeys(GRADIENTS, 0) | {name: address(value.array) for name, value in out.items()}
-    inputs = {name: address(array) for name, array in work.inputs.items()}
-    core.cpu_backward(problem, core.Adjoint(mode=work.mode, max_iter=work.case.max_iter, threads=1, **inputs, **places))
-    return {name: value.array for name, value in out.items()}
-
-
-class Shim:
-    """The compiled kernels with the host's scheduler."""
-
-    def __init__(self, path: Path) -> None:
-        self.library = ctypes.CDLL(str(path))
-        for name in ("wbm_gradient_workspace_bytes", "wbm_gradient_call_bytes"):
-            getattr(self.library, name).restype = ctypes.c_size_t
-        for name in ("wbm_gradient", "wbm_gradient_barriers_passed"):
-            getattr(self.library, name).restype = ctypes.c_char_p
-        assert self.library.wbm_gradient_call_bytes() == ctypes.sizeof(GradientCall)
-        self.multiprocessors(CHIP)
-
-    def multiprocessors(self, count: int) -> None:
-        self.library.wbm_gradient_device(count)
-
-    def differentiate(self, work: Backward, seed: int = 1, dropped: str = "") -> dict[str, np.ndarray]:
-        out = outputs(work)
-        places = {name: address(value.array) for name, value in out.items()}
-        inputs = {name: address(array) for name, array in work.inputs.items()}
-        call = GradientCall(**fields(work.case), mode=work.mode, max_iter=work.case.max_iter, **inputs, **places)
-        size = self.library.wbm_gradient_workspace_bytes(ctypes.byref(call))
-        workspace = Guarded((size,), np.uint8)
-        error = self.library.wbm_gradient(
-            ctypes.byref(call),
-            ctypes.c_void_p(address(workspace.array)),
-            ctypes.c_uint64(seed),
-            dropped.encode(),
-        )
-        if error is not None:
-            raise RuntimeError(error.decode())
-        for name, value in (*out.items(), ("workspace", workspace)):
-            value.check(name)
-        return {name: value.array for name, value in out.items()}
-
-    def barriers(self) -> list[str]:
-        return self.library.wbm_gradient_barriers_passed().decode().split()
-
-
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
-    compiler = shlex.split(os.environ.get("CXX", "g++"))
-    if shutil.which(compiler[0]) is None:
-        pytest.skip("needs a C++ compiler (CXX or g++)")
-    path = tmp_path_factory.mktemp("cuda_gradients_on_cpu") / "shim.so"
-    sources = [ROOT / "csrc" / "cuda" / "backward.cu", SHIM / "fibers.cpp", SHIM / "gradients" / "entry.cpp"]
-    # _FORTIFY_SOURCE refuses a longjmp to another stack, which is what a fiber is.
-    flags = [
-        *("-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-U_FORTIFY_SOURCE", "-DWBM_CUDA_ON_CPU"),
-        f"-DWBM_SYSTEM_BLOCK_SIDE={BLOCK_SIDE}",
-        *(f"-I{folder}" for folder in (ROOT / "csrc", SHIM)),
-    ]
-    command = [*compiler, *flags, "-x", "c++", *map(str, sources), "-o", str(path)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return Shim(path)
-
-
-def check(shim: Shim, work: Backward, seed: int = 1, faithful: float | None = None) -> dict[str, np.ndarray]:
+def check(
+    backward_shim: BackwardShim, work: Backward, seed: int = 1, faithful: float | None = None
+) -> dict[str, np.ndarray]:
     """Equal to the CPU's within the rounding of D's type; ``faithful``: the residual of the system (default: by type)."""
-    expected, got = on_cpu(work), shim.differentiate(work, seed)
+    expected, got = differentiate_on_cpu(work), backward_shim.differentiate(work, seed)
     single = work.case.cost.dtype == np.float32
     limit = (3e-9 if single else 1e-12) if faithful is None else faithful
     for name in GRADIENTS[: 3 if work.wants_cost else 0] or GRADIENTS[1:3]:
@@ -207,78 +77,78 @@ def problem(size: tuple[int, int], kind: str, **options: object) -> Case:
 @pytest.mark.parametrize("reference", [ENTROPY, PRODUCT])
 @pytest.mark.parametrize("kind", KAPPAS)
 @pytest.mark.parametrize("size", [SMALL, LARGE, WIDE])
-def test_implicit(shim: Shim, size: tuple[int, int], kind: str, reference: int, dtype: type) -> None:
+def test_implicit(backward_shim: BackwardShim, size: tuple[int, int], kind: str, reference: int, dtype: type) -> None:
     case = with_holes(problem(size, kind, reference=reference, dtype=dtype))
-    check(shim, solved(case, IMPLICIT))
+    check(backward_shim, solved(case, IMPLICIT))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("reference", [ENTROPY, PRODUCT])
 @pytest.mark.parametrize("kind", KAPPAS)
-def test_unrolled(shim: Shim, kind: str, reference: int, dtype: type) -> None:
+def test_unrolled(backward_shim: BackwardShim, kind: str, reference: int, dtype: type) -> None:
     case = with_holes(problem((19, 12), kind, reference=reference, dtype=dtype, tol=0.04, max_iter=8))
     work = solved(replace(case, epsilon=np.array([1.5, 0.1])), UNROLLED)
     assert work.inputs["iterations"].min() < work.case.max_iter
-    check(shim, work)
+    check(backward_shim, work)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("kind", KAPPAS)
-def test_frozen(shim: Shim, kind: str, dtype: type) -> None:
-    got = check(shim, solved(with_holes(problem((19, 33), kind, dtype=dtype)), FROZEN))
+def test_frozen(backward_shim: BackwardShim, kind: str, dtype: type) -> None:
+    got = check(backward_shim, solved(with_holes(problem((19, 33), kind, dtype=dtype)), FROZEN))
     for name in ("grad_a", "grad_b", "residual"):
         np.testing.assert_array_equal(got[name], 0.0)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_masks_and_padding(shim: Shim, mode: str) -> None:
+def test_masks_and_padding(backward_shim: BackwardShim, mode: str) -> None:
     case = problem((19, 23), "unbalanced", max_iter=9)
-    check(shim, solved(with_mask(case), MODES[mode]))
+    check(backward_shim, solved(with_mask(case), MODES[mode]))
     work = solved(case, MODES[mode])
-    dense, apart = check(shim, work), check(shim, replace(work, case=with_padding(case)))
+    dense, apart = check(backward_shim, work), check(backward_shim, replace(work, case=with_padding(case)))
     assert same(dense, apart)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_expanded_batch(shim: Shim, mode: str) -> None:
+def test_expanded_batch(backward_shim: BackwardShim, mode: str) -> None:
     case = problem((9, 12), "balanced", batch=5, max_iter=9)
-    check(shim, solved(replace(case, cost=np.broadcast_to(case.cost[:1], case.shape)), MODES[mode]))
-    check(shim, solved(replace(case, cost=np.broadcast_to(case.cost[:, :1], case.shape)), MODES[mode]))
+    check(backward_shim, solved(replace(case, cost=np.broadcast_to(case.cost[:1], case.shape)), MODES[mode]))
+    check(backward_shim, solved(replace(case, cost=np.broadcast_to(case.cost[:, :1], case.shape)), MODES[mode]))
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 40), (40, 1), (33, 8), (8, 33)])
-def test_shapes(shim: Shim, n: int, m: int, mode: str) -> None:
+def test_shapes(backward_shim: BackwardShim, n: int, m: int, mode: str) -> None:
     for kind in ("balanced", "unbalanced"):
-        check(shim, solved(problem((n, m), kind, max_iter=9), MODES[mode]))
+        check(backward_shim, solved(problem((n, m), kind, max_iter=9), MODES[mode]))
 
 
-def test_longer_lines_than_a_block(shim: Shim) -> None:
+def test_longer_lines_than_a_block(backward_shim: BackwardShim) -> None:
     for size in ((3, 530), (530, 3)):
         for mode in (IMPLICIT, UNROLLED):
-            check(shim, solved(problem(size, "soft_rows", batch=1, max_iter=3), mode))
+            check(backward_shim, solved(problem(size, "soft_rows", batch=1, max_iter=3), mode))
 
 
-def test_empty_batch(shim: Shim) -> None:
+def test_empty_batch(backward_shim: BackwardShim) -> None:
     for mode in MODES.values():
-        assert shim.differentiate(solved(make(batch=0, max_iter=3), mode))["grad_a"].shape == (0, 19)
+        assert backward_shim.differentiate(solved(make(batch=0, max_iter=3), mode))["grad_a"].shape == (0, 19)
 
 
 @pytest.mark.parametrize("share", ["sharp", "regularized", "potentials"])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_each_loss_alone(shim: Shim, size: tuple[int, int], share: str) -> None:
+def test_each_loss_alone(backward_shim: BackwardShim, size: tuple[int, int], share: str) -> None:
     none = {"sharp": 0.0, "regularized": 0.0, "potentials": 0.0}
     for kind in ("balanced", "unbalanced"):
         for mode in (IMPLICIT, UNROLLED):
-            got = check(shim, solved(problem(size, kind, max_iter=9), mode, **(none | {share: 1.0})))
+            got = check(backward_shim, solved(problem(size, kind, max_iter=9), mode, **(none | {share: 1.0})))
             if share == "regularized":
                 np.testing.assert_array_equal(got["residual"], 0.0)  # no system is solved
 
 
-def test_gradient_in_the_cost_left_out(shim: Shim) -> None:
+def test_gradient_in_the_cost_left_out(backward_shim: BackwardShim) -> None:
     for mode in (IMPLICIT, FROZEN):
         work = solved(problem(SMALL, "soft_rows"), mode)
-        whole, part = check(shim, work), check(shim, replace(work, wants_cost=False))
+        whole, part = check(backward_shim, work), check(backward_shim, replace(work, wants_cost=False))
         assert same(part, {name: whole[name] for name in part})
 
 
@@ -293,56 +163,58 @@ def with_empty_lines(case: Case) -> Case:
 
 @pytest.mark.parametrize("reference", [ENTROPY, PRODUCT])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_lines_whose_plan_underflows(shim: Shim, size: tuple[int, int], reference: int) -> None:
+def test_lines_whose_plan_underflows(backward_shim: BackwardShim, size: tuple[int, int], reference: int) -> None:
     for dtype in (np.float64, np.float32):
         case = with_empty_lines(problem(size, "unbalanced", reference=reference, dtype=dtype))
         work = solved(case, IMPLICIT)
-        got = check(shim, work)
+        got = check(backward_shim, work)
         assert (np.abs(got["grad_cost"][:, 2]).sum(1) > 0).all()  # their potentials pass their gradient on
 
 
-def test_nothing_to_transport(shim: Shim) -> None:
+def test_nothing_to_transport(backward_shim: BackwardShim) -> None:
     case = problem(SMALL, "unbalanced", max_iter=3)
     for mode in MODES.values():
-        check(shim, solved(replace(case, cost=np.full_like(case.cost, INF)), mode))
-        check(shim, solved(replace(case, a=np.zeros_like(case.a), b=np.zeros_like(case.b)), mode))
+        check(backward_shim, solved(replace(case, cost=np.full_like(case.cost, INF)), mode))
+        check(backward_shim, solved(replace(case, a=np.zeros_like(case.a), b=np.zeros_like(case.b)), mode))
 
 
-def test_rescaled_masses(shim: Shim) -> None:
+def test_rescaled_masses(backward_shim: BackwardShim) -> None:
     case = problem(SMALL, "balanced", max_iter=9)
     for mode in MODES.values():
-        check(shim, solved(replace(case, b=case.b * np.array([[1.0], [1.0005]])), mode))
+        check(backward_shim, solved(replace(case, b=case.b * np.array([[1.0], [1.0005]])), mode))
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_refused_problem_leaves_its_neighbours_alone(shim: Shim, mode: str) -> None:
+def test_refused_problem_leaves_its_neighbours_alone(backward_shim: BackwardShim, mode: str) -> None:
     case = problem(SMALL, "balanced", batch=3, max_iter=9)
-    got = check(shim, solved(replace(case, cost=put(case.cost, 1, 4, 6, NAN)), MODES[mode]))
+    got = check(backward_shim, solved(replace(case, cost=put(case.cost, 1, 4, 6, NAN)), MODES[mode]))
     for name in GRADIENTS:
         assert np.isnan(got[name][1]).all()
         assert np.isfinite(got[name][[0, 2]]).all()
 
 
-def test_teams_of_every_size(shim: Shim) -> None:
+def test_teams_of_every_size(backward_shim: BackwardShim) -> None:
     """Blocks without a line of their own too, and a device that cannot launch teams."""
     work = solved(problem((26, 33), "balanced", batch=1, max_iter=9), IMPLICIT)
     try:
         for count in (1, 2, 3, 5):
-            shim.multiprocessors(count)
-            check(shim, work, seed=count)
-        shim.multiprocessors(5)
-        check(shim, solved(problem((3, 33), "balanced", batch=1, max_iter=9), IMPLICIT))
-        check(shim, solved(problem((40, 33), "unbalanced", batch=9, max_iter=9), IMPLICIT))  # more problems than blocks
+            backward_shim.multiprocessors(count)
+            check(backward_shim, work, seed=count)
+        backward_shim.multiprocessors(5)
+        check(backward_shim, solved(problem((3, 33), "balanced", batch=1, max_iter=9), IMPLICIT))
+        check(
+            backward_shim, solved(problem((40, 33), "unbalanced", batch=9, max_iter=9), IMPLICIT)
+        )  # more problems than blocks
     finally:
-        shim.multiprocessors(CHIP)
+        backward_shim.multiprocessors(CHIP)
 
 
-def test_system_that_needs_many_products(shim: Shim) -> None:
+def test_system_that_needs_many_products(backward_shim: BackwardShim) -> None:
     """Small epsilon: the conjugate gradients of problems of one batch end at different counts."""
     case = problem((17, 20), "balanced", batch=3, max_iter=4000, method=SINKHORN)
-    check(shim, solved(replace(case, epsilon=np.array([0.5, 0.1, 0.02])), IMPLICIT), faithful=1e-11)
+    check(backward_shim, solved(replace(case, epsilon=np.array([0.5, 0.1, 0.02])), IMPLICIT), faithful=1e-11)
     case = problem((27, 30), "balanced", batch=3, max_iter=4000, method=SINKHORN)
-    check(shim, solved(replace(case, epsilon=np.array([0.5, 0.1, 0.02])), IMPLICIT), faithful=1e-11)
+    check(backward_shim, solved(replace(case, epsilon=np.array([0.5, 0.1, 0.02])), IMPLICIT), faithful=1e-11)
 
 
 DEMANDING = {
@@ -362,24 +234,24 @@ def demanding(which: str) -> Backward:
 
 
 @pytest.mark.parametrize("which", DEMANDING)
-def test_no_schedule_changes_a_bit(shim: Shim, which: str) -> None:
+def test_no_schedule_changes_a_bit(backward_shim: BackwardShim, which: str) -> None:
     work = demanding(which)
-    first = shim.differentiate(work, seed=1)
+    first = backward_shim.differentiate(work, seed=1)
     for seed in range(2, 6):
-        assert same(first, shim.differentiate(work, seed))
+        assert same(first, backward_shim.differentiate(work, seed))
 
 
-def test_every_barrier_is_needed(shim: Shim) -> None:
+def test_every_barrier_is_needed(backward_shim: BackwardShim) -> None:
     """Each barrier of the kernels, left out, changes results or stops the run; see ``test_cuda_on_cpu.py``."""
     works = [demanding(which) for which in DEMANDING]
-    sound = [shim.differentiate(work) for work in works]
-    barriers = shim.barriers()
+    sound = [backward_shim.differentiate(work) for work in works]
+    barriers = backward_shim.barriers()
     assert len(barriers) >= 9
     missed = []
     for barrier in barriers:
         for seed, work, expected in [(s, w, e) for s in range(1, 6) for w, e in zip(works, sound, strict=True)]:
             try:
-                if not same(expected, shim.differentiate(work, seed, dropped=barrier)):
+                if not same(expected, backward_shim.differentiate(work, seed, dropped=barrier)):
                     break
             except (RuntimeError, AssertionError):
                 break

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_cuda_on_cpu import (
+
+from kernel_cases import (
     CONVERGED,
     ENTROPY,
     INF,
@@ -23,17 +24,14 @@ from test_cuda_on_cpu import (
     SINKHORN,
     STAGNATED,
     Case,
-    Shim,
-    check,
     make,
     put,
     same,
-    shim,  # noqa: F401
-    solve_on_cpu,
     with_holes,
     with_mask,
     with_padding,
 )
+from kernel_shims import ForwardShim, check, solve_on_cpu
 
 pytestmark = pytest.mark.native
 BLOCK, CLUSTER, GRID, LAUNCHES = range(4)
@@ -63,7 +61,7 @@ def device(case: Case, road: str) -> tuple[int, int, int, bool]:
 class Devices:
     """The shim, and a device for each solve."""
 
-    def __init__(self, compiled: Shim) -> None:
+    def __init__(self, compiled: ForwardShim) -> None:
         self.shim = compiled
 
     def take(self, case: Case, road: str) -> None:
@@ -82,7 +80,7 @@ class Devices:
 
 
 @pytest.fixture
-def devices(shim: Shim) -> Iterator[Devices]:  # noqa: F811
+def devices(shim: ForwardShim) -> Iterator[Devices]:
     yield Devices(shim)
     shim.device(3, 0, 1, False)
 

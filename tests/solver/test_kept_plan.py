@@ -62,6 +62,21 @@ def test_the_gradient_is_the_plan_down_to_its_smallest_entries(dtype, epsilon, c
             assert torch.equal(gradient[~mask], torch.zeros_like(gradient[~mask]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_cost_that_was_copied_for_the_solve_is_read_again(dtype):
+    """Neither the columns of another matrix nor 16-bit entries are read in place: the copy is gone at the backward."""
+    D = torch.rand(60, 3, 50, generator=torch.Generator().manual_seed(4)).to(dtype)
+    one, other = (D[:, 1].T.clone(), D[:, 1].T) if dtype != torch.float16 else (D[:, 1].T.float(), D[:, 1].T)
+    gradients = []
+    for cost in (one, other):
+        cost = cost.detach().requires_grad_()
+        result = wbm_ext.solve(cost, epsilon=0.05, tol=1e-5)
+        spoiled = [torch.full((50, 60), float("nan"), dtype=one.dtype) for _ in range(20)]  # in the room of the copy
+        gradients.append(torch.autograd.grad(result.cost, cost)[0].to(spoiled[0].dtype))
+    close = 1e-3 if dtype == torch.float16 else 1e-6
+    torch.testing.assert_close(*gradients, rtol=0, atol=close * float(gradients[0].abs().max()))
+
+
 def test_a_frozen_gradient_is_the_plan(monkeypatch):
     D = torch.rand(12, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
     result = wbm_ext.solve(D, epsilon=0.1, grad="frozen")

@@ -143,7 +143,7 @@ def test_ctrl_c_leaves_the_last_checkpoint_and_says_how_to_go_on(tmp_path: Path)
 def test_kill_at_a_random_moment(tmp_path: Path) -> None:
     checkpoint, log = tmp_path / "c", tmp_path / "l"
     command = [sys.executable, interrupted_run.__file__, str(checkpoint), str(log)]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())})
     deadline = time.monotonic() + 60
     while not (log.is_file() and log.read_bytes().count(b"\n") > 20) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -147,6 +147,8 @@ def _effects(estimator: Any, x: Any, level: float) -> Any:
 
 def _ids(estimator: Any, text: str) -> list[int]:
     words = split(text)
+    if not words:
+        raise ValueError(f"--users must be users joined by commas, or 'all'; got {text!r}")
     if estimator.observed_.user_labels is not None:
         return known_ids(estimator, "user", words).tolist()
     try:

@@ -96,7 +96,7 @@ def _of_units(estimator: Any, table: Path, roles: dict[str, str], mu0: str | Non
 def _missed(metrics: dict[str, float], at_least: list[str] | None, at_most: list[str] | None) -> list[str]:
     missed = []
     for goals, sign, word in ((at_least, 1, "at least"), (at_most, -1, "at most")):
-        for name, bound in settings(goals):
+        for name, bound in settings(goals, "--" + word.replace(" ", "-"), "auc=0.7"):
             value = metrics[check_name("metric of a goal", name, metrics)]
             if isinstance(bound, bool) or not isinstance(bound, int | float):
                 raise ValueError(f"the goal of {name} must be a number; got {bound!r}")

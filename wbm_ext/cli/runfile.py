@@ -63,8 +63,12 @@ def write_run(ctx: typer.Context, path: Path) -> None:
     path.write_text(head + writer.dumps(options), encoding="utf-8")
 
 
-def settings(given: Sequence[str] | None) -> list[tuple[str, Any]]:
+def settings(
+    given: Sequence[str] | None, option: str = "--parameter", example: str = "epochs=20"
+) -> list[tuple[str, Any]]:
     """Return (name, value) of texts ``name=value``; values are TOML, ``none`` is None, other bare words are strings.
+
+    An error names the ``option`` that they were given by, and shows the ``example``.
 
     >>> settings(["epochs=20", "representation=[60, 60]", "selection=none", "kappa=inf", "scale=standard"])
     [('epochs', 20), ('representation', [60, 60]), ('selection', None), ('kappa', inf), ('scale', 'standard')]
@@ -73,7 +77,7 @@ def settings(given: Sequence[str] | None) -> list[tuple[str, Any]]:
     for text in given or ():
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
-            raise ValueError(f"--parameter must be name=value, e.g. epochs=20; got {text!r}")
+            raise ValueError(f"{option} must be name=value, e.g. {example}; got {text!r}")
         pairs.append((name.strip(), _value(value.strip())))
     return pairs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 
 import numpy as np
@@ -12,22 +13,45 @@ from numpy.typing import NDArray
 def as_array(argument: str, value: object) -> NDArray:
     """Return ``value`` as a numeric numpy array; tensors are detached and brought to the host first.
 
+    Objects are taken where each of them is a number, as in a column of a table that once held something else.
+
     Raises
     ------
     TypeError
-        ``value`` is not an array of numbers (ragged lists, strings, objects).
+        ``value`` is not an array of numbers (ragged lists, strings, other objects, complex numbers, nothing).
     """
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
+    value = on_host(value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{argument} must be an array, a list or a tensor of numbers; got {type(value).__name__} ({error})"
         ) from error
+    if array.dtype.kind == "O":
+        array = _from_objects(argument, array)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{argument} must hold numbers; got dtype {array.dtype}")
     return array
+
+
+def on_host(value: object) -> object:
+    """Return a tensor without its graph, on the CPU and of a type that numpy has; anything else as it is."""
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach().cpu()
+    return value.float() if str(value.dtype) == "torch.bfloat16" else value
+
+
+def _from_objects(argument: str, array: NDArray) -> NDArray:
+    if array.ndim == 0:
+        raise TypeError(
+            f"{argument} must be an array, a list or a tensor of numbers; got {type(array.item()).__name__}"
+        )
+    for place, value in enumerate(array.flat):
+        if not isinstance(value, numbers.Real | np.bool_):
+            position = place if array.ndim == 1 else tuple(int(i) for i in np.unravel_index(place, array.shape))
+            raise TypeError(f"{argument} must hold numbers; got {value!r} at position {position}")
+    return np.array(array.tolist())
 
 
 def as_vector(argument: str, value: object) -> NDArray:
@@ -48,20 +72,29 @@ def as_ids(argument: str, value: object, count: int | None = None) -> NDArray[np
     ValueError
         The values are not 1-d, or one is out of range; the message holds the first such position.
     """
-    array = as_vector(argument, value)
+    try:
+        array = as_vector(argument, value)
+    except TypeError as error:
+        raise TypeError(f"{error}{_numbering(argument)}") from None
     if array.size == 0:
         return np.zeros(0, dtype=np.int64)
     if array.dtype.kind not in "iu":
-        raise TypeError(
-            f"{argument} must hold integer ids 0, 1, ...; got dtype {array.dtype} "
-            "(number other labels first, e.g. numpy.unique(labels, return_inverse=True)[1])"
-        )
+        raise TypeError(f"{argument} must hold integer ids 0, 1, ...; got dtype {array.dtype}{_numbering(argument)}")
     ids = array.astype(np.int64)
     if count is None:
         reject(argument, ids < 0, ids, "ids must be non-negative")
     else:
         reject(argument, (ids < 0) | (ids >= count), ids, f"ids must be in [0, {count})")
     return ids
+
+
+def _numbering(argument: str) -> str:
+    if argument not in ("users", "items"):
+        return ""
+    return (
+        " (number other labels first, e.g. numpy.unique(labels, return_inverse=True)[1], or let "
+        "wbm_ext.datasets.read_ratings(table, labels=True) do it)"
+    )
 
 
 def as_propensity(argument: str, value: object) -> NDArray[np.float64]:

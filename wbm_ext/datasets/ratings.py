@@ -71,7 +71,7 @@ class Ratings:
             given = getattr(self, count)
             array = as_ids(ids, getattr(self, ids), None if given is None else check_count(count, given))
             if given is None and array.size == 0:
-                raise ValueError(f"{count} must be given when {ids} is empty; got None")
+                raise ValueError(f"{count} must be given when {ids} is empty; got None, and no rating")
             set_field(self, ids, array)
             set_field(self, count, int(array.max()) + 1 if given is None else int(given))
         values = as_vector("ratings", self.ratings)
@@ -119,6 +119,7 @@ class Ratings:
         scale : (float, float), optional
             As for the class.
         """
+        missing = float("nan") if missing != missing else check_real("missing", missing)
         array = as_array("matrix", matrix)
         if array.ndim != 2:
             raise ValueError(f"matrix must be 2-d, shape (n_users, n_items); got shape {array.shape}")

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from wbm_ext.datasets._arrays import check_same_length, reject
 from wbm_ext.errors import check_name
-from wbm_ext.ite.arguments import as_treatment, check_training
+from wbm_ext.ite.arguments import as_outcome, as_treatment, check_training
 from wbm_ext.ite.average import AverageEffect
 from wbm_ext.ite.bootstrap import fit_replicates, percentiles
-from wbm_ext.ite.covariates import MISSING, SCALES, Covariates
+from wbm_ext.ite.covariates import MISSING, SCALES, Covariates, check_table
 from wbm_ext.parameters import check_integer, check_number
 from wbm_ext.training import Streams
 
@@ -71,6 +73,9 @@ class EffectEstimator(BaseEstimator):
 
     name: ClassVar[str] = ""
     save = _NoFile()
+    # scikit-learn's metadata routing takes the treatment to both
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"treatment": True}
+    __metadata_request__score: ClassVar[dict[str, bool]] = {"treatment": True}
     _least_in_group: ClassVar[int] = 1
 
     # ------------------------------------------------------------------ what a system may change
@@ -136,6 +141,7 @@ class EffectEstimator(BaseEstimator):
 
     def _encode(self, X: Any) -> NDArray[np.float64]:
         check_is_fitted(self, "covariates_")
+        check_table(X)
         validate_data(self, X, skip_check_array=True, reset=False)
         return self.covariates_.transform(X)
 
@@ -183,6 +189,45 @@ class EffectEstimator(BaseEstimator):
         if not treated.any():
             raise ValueError("treatment must hold a treated unit, else there is no effect on the treated; got none")
         return self._average(x[treated], level)
+
+    def score(self, X: Any, y: Any, *, treatment: Any = None, sample_weight: Any = None) -> float:
+        """Return R² of the outcome predicted under the treatment received: 1 at best, 0 for the mean of ``y``.
+
+            R² = 1 - Σ (y_i - y^_{t_i}(x_i))² / Σ (y_i - mean y)²
+
+        It is what scikit-learn's model selection takes without ``scoring``. It judges outcomes, which are observed;
+        effects are not. Pipelines, ``cross_val_score`` and ``GridSearchCV`` hand on the treatment with metadata
+        routing. ``sample_weight`` (n,): non-negative, uniform where not given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``fit``, but that one group may be empty.
+
+        Examples
+        --------
+        >>> import sklearn
+        >>> from sklearn.model_selection import cross_val_score
+        >>> from wbm_ext import datasets, ite
+        >>> units = datasets.make_treatments(200, random_state=0)
+        >>> with sklearn.config_context(enable_metadata_routing=True):
+        ...     parts = cross_val_score(ite.create("ols"), units.X, units.y, params={"treatment": units.treatment})
+        >>> len(parts)
+        5
+        """
+        if treatment is None:
+            raise TypeError(
+                "score needs treatment, as fit does; within scikit-learn's model selection it arrives with "
+                "sklearn.set_config(enable_metadata_routing=True)"
+            )
+        x, outcomes, treated = self._encode(X), as_outcome("y", y), as_treatment("treatment", treatment)
+        check_same_length(X=x, y=outcomes, treatment=treated)
+        weights = None if sample_weight is None else as_outcome("sample_weight", sample_weight)
+        if weights is not None:
+            check_same_length(X=x, sample_weight=weights)
+            reject("sample_weight", weights < 0, weights, "weights must not be negative")
+        predicted = self._outcomes(x)[np.arange(len(x)), treated.astype(int)]
+        return float(r2_score(outcomes, predicted, sample_weight=weights))
 
     def _average(self, x: NDArray[np.float64], level: float) -> AverageEffect:
         value = float(self._effect(x).mean())

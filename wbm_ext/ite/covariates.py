@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wbm_ext.datasets._arrays import on_host
 from wbm_ext.errors import check_name
 from wbm_ext.persistence import register
 
@@ -146,15 +147,11 @@ class Covariates:
 
 def _columns(X: Any) -> tuple[list[NDArray], list[Any]]:
     """Return the columns of a DataFrame or of an array, and their names (positions, for an array)."""
-    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+    table = check_table(X)
+    if _is_frame(X):
         names = list(X.columns)
-        if len(set(names)) < len(names):
-            raise ValueError(f"X: column names must differ; got {names}")
-        columns = [_plain(X[name]) for name in names]
+        columns = [_plain(X[name], name) for name in names]
     else:
-        table = np.asarray(X.detach().cpu() if hasattr(X, "detach") else X)
-        if table.ndim != 2:
-            raise ValueError(f"X must be a table of shape (n, p); got shape {table.shape}")
         names, columns = list(range(table.shape[1])), list(table.T)
     if not columns or not len(columns[0]):
         rows = len(columns[0]) if columns else 0
@@ -162,9 +159,43 @@ def _columns(X: Any) -> tuple[list[NDArray], list[Any]]:
     return columns, names
 
 
-def _plain(column: Any) -> NDArray:
+def check_table(X: Any) -> Any:
+    """Return a DataFrame as it is, else an array (n, p) of numbers or labels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something else, another shape, two columns of one name, complex numbers, dates.
+    """
+    if _is_frame(X):
+        names = list(X.columns)
+        if len(set(names)) < len(names):
+            raise ValueError(f"X: column names must differ; got {names}")
+        return X
+    if X is None or isinstance(X, str | Mapping) or hasattr(X, "tocsr"):
+        hint = "; X.toarray() makes an array of it" if hasattr(X, "tocsr") else ""
+        raise TypeError(f"X must be a DataFrame or an array of shape (n, p); got {type(X).__name__}{hint}")
+    try:
+        table = np.asarray(on_host(X))
+    except ValueError as error:
+        raise TypeError(f"X must be a DataFrame or an array of shape (n, p); got {error}") from None
+    if table.ndim != 2:
+        raise ValueError(f"X must be a table of shape (n, p); got shape {table.shape}")
+    if table.dtype.kind not in "biufOUS":
+        raise TypeError(f"X must hold numbers or labels; got dtype {table.dtype}")
+    return table
+
+
+def _is_frame(X: Any) -> bool:
+    return hasattr(X, "columns") and hasattr(X, "dtypes")
+
+
+def _plain(column: Any, name: Any) -> NDArray:
     """Return a column of a DataFrame as floats where it holds numbers or booleans, else as objects."""
     kind = getattr(column.dtype, "kind", "O")
+    if kind in "cmM":
+        hint = "" if kind == "c" else "; give dates as numbers, e.g. days since a fixed one"
+        raise TypeError(f"X: column {str(name)!r} must hold numbers or labels; got dtype {column.dtype}{hint}")
     if kind in "biuf":
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return column.to_numpy(dtype=object)

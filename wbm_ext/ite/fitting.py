@@ -18,6 +18,7 @@ from wbm_ext.ite.selection import Judges, hold_out, loss_of
 from wbm_ext.parameters import check_integer
 from wbm_ext.persistence import Saveable
 from wbm_ext.training import Callback, Run, Streams, distributed, fingerprint, train
+from wbm_ext.training.callbacks import check_callbacks
 
 Path = str | os.PathLike[str]
 Function = Callable[[int, dict[str, float]], Any]
@@ -73,6 +74,7 @@ class TrainedEstimator(Saveable, EffectEstimator):
         """
         x, outcomes, treated = self._intake(X, y, treatment)
         check_integer("checkpoint_every", checkpoint_every)
+        check_callbacks(callbacks)
         distributed.start(self.device)
         others = self._validation_units(validation)
         run = Run(
@@ -92,9 +94,12 @@ class TrainedEstimator(Saveable, EffectEstimator):
         if validation is None:
             return ()
         if not isinstance(validation, Sequence) or len(validation) != 3:
-            raise TypeError(f"validation must be a tuple of X, y and treatment; got a {type(validation).__name__}")
-        x = self._encode(validation[0])
+            size = f" of {len(validation)}" if isinstance(validation, Sequence) else ""
+            raise TypeError(
+                f"validation must be a tuple of X, y and treatment; got a {type(validation).__name__}{size}"
+            )
         try:
+            x = self._encode(validation[0])
             return x, *check_training(x, *validation[1:])
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None

@@ -152,6 +152,7 @@ class OrthogonalForest(_Forest):
     alpha: float = 0.01
 
     name: ClassVar[str] = "orthogonal-forest"
+    _least_in_group: ClassVar[int] = 4  # with fewer a tree's halves of a subsample are empty
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

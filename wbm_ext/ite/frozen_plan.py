@@ -6,13 +6,13 @@ that of :func:`wbm_ext.losses.escfr_discrepancy` with ``grad="frozen"``, to whic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wbm_ext import losses
 from wbm_ext.solver import SinkhornResult
 
 Solver = Callable[[Tensor], SinkhornResult]
@@ -33,10 +33,18 @@ def cost_matrix(r: Tensor, y: Tensor, outcomes: Tensor, treated: int, scale: flo
     """
     n = treated
     if gamma == 0:
-        return losses.squared_distances(r[:n], r[n:]) * scale
-    return losses.pfor_cost(
-        *(r[:n], r[n:], y[:n], y[n:], outcomes[0, :n], outcomes[1, n:]), gamma=gamma, distance_scale=scale
-    )
+        return _squared_distances(r, n).mul_(scale)
+    # D is the squared distance of [√s r; √γ Y⁰; √γ Y¹], with each unit's predicted outcome in the arm it is not in
+    arms = torch.stack([torch.cat([outcomes[0, :n], y[n:]]), torch.cat([y[:n], outcomes[1, n:]])], 1)
+    return _squared_distances(torch.cat([r * math.sqrt(scale), arms.mul_(math.sqrt(gamma))], 1), n)
+
+
+def _squared_distances(z: Tensor, n: int) -> Tensor:
+    """|z_i - z_j|² of the first n rows and the others: ``losses.squared_distances``, bit for bit, in fewer steps."""
+    centre = z[n:].mean(0, keepdim=True)
+    x, y = z[:n] - centre, z[n:] - centre
+    D = x.square().sum(1, keepdim=True) + y.square().sum(1)
+    return D.sub_(x.mul_(2) @ y.mT).clamp_(min=0.0)
 
 
 class _Transport(torch.autograd.Function):
@@ -65,7 +73,9 @@ class _Transport(torch.autograd.Function):
         plan = result.plan
         carried = torch.cat([plan.sum(1), plan.sum(0)])
         both = r if gamma == 0 else torch.cat([r, y[:, None]], 1)
-        moved = torch.cat([plan @ both[n:], plan.mT @ both[:n]])
+        moved = torch.empty_like(both)
+        torch.mm(plan, both[n:], out=moved[:n])
+        torch.mm(plan.mT, both[:n], out=moved[n:])
         ctx.by_r = torch.addcmul(moved[:, :k], carried[:, None], r, value=-1).mul_(-2 * scale)
         ctx.by_outcomes = None
         if gamma > 0 and ctx.needs_input_grad[1]:

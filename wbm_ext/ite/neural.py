@@ -50,8 +50,9 @@ class NeuralEstimator(TrainedEstimator):
         start at the mean of y. With True, penalties weigh against a loss without unit; γ is rescaled.
     selection : {"auuc", "factual", "matched_pehe", None}
         What decides the best epoch, on held-out units and their factual outcomes alone: see
-        :class:`~wbm_ext.ite.selection.Judges`. None: nothing is held out, the last epoch is kept. AUUC says nothing
-        where effects are constant.
+        :class:`~wbm_ext.ite.selection.Judges`. None: nothing is held out, the last epoch is kept. The default is the
+        paper's; in the study on ACIC 2016 and IHDP the factual error lost 8 % of PEHE against the best epoch on the
+        mean, matched PEHE 33 %, AUUC 48 %, and AUUC says nothing where effects are constant.
     validation_fraction : float
         Share of each treatment group that is held out.
     patience, min_epochs : int

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wbm_ext.datasets._arrays import check_same_length
 from wbm_ext.errors import check_name
 from wbm_ext.ite.arguments import as_outcome, as_treatment
 from wbm_ext.ite.balancing import BalancedEstimator
@@ -144,6 +145,7 @@ class TransportEstimator(BalancedEstimator):
             self._check_without_outcomes()
         order = np.concatenate([rows, columns])
         observed = np.zeros(len(x)) if y is None else as_outcome("y", y)
+        check_same_length(X=x, y=observed)
         scaled = (observed[order] - self.location_) / self.spread_
         like = next(self.model_.parameters())
         with torch.no_grad():

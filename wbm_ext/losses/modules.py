@@ -22,7 +22,9 @@ def _check_solve(options: dict[str, Any]) -> None:
     """Options of the solve, as far as they can be judged without a problem: tensors are looked at in the call."""
     check_stop(options.get("tol", 0.0), options.get("max_iter", 1))
     kappa = options.get("kappa", 1.0)
-    sides = {f"kappa[{k}]": side for k, side in enumerate(kappa)} if isinstance(kappa, tuple | list) else {"kappa": kappa}
+    sides = (
+        {f"kappa[{k}]": side for k, side in enumerate(kappa)} if isinstance(kappa, tuple | list) else {"kappa": kappa}
+    )
     if len(sides) > 2:
         raise ValueError(f"kappa must be a number, a tensor or a pair (rows, columns), got {len(sides)} values")
     for name, value in sides.items():

@@ -28,6 +28,7 @@ from wbm_ext.datasets._arrays import as_binary, as_vector, check_same_length, re
 from wbm_ext.errors import check_name
 from wbm_ext.metrics.effects import finite_vector
 from wbm_ext.metrics.ranking import auc
+from wbm_ext.parameters import check_flag
 
 TIES = ("average", "order")
 
@@ -99,6 +100,7 @@ def auuc(y: Any, treatment: Any, scores: Any, *, normalise: bool = True, ties: s
     TypeError, ValueError
         As for :func:`uplift_curve`; also V(n) = 0 with ``normalise=True``.
     """
+    check_flag("normalise", normalise)
     curve = uplift_curve(y, treatment, scores, ties=ties)
     return _mean(curve, normalise)
 

@@ -7,7 +7,7 @@ An estimator that inherits :class:`Saveable` has ``save(path)``; :func:`wbm_ext.
 from __future__ import annotations
 
 from wbm_ext.persistence.codec import pack, register, unpack
-from wbm_ext.persistence.files import atomic_write, read_document, write_document
+from wbm_ext.persistence.files import atomic_write, check_target, read_document, write_document
 from wbm_ext.persistence.network import Network
 from wbm_ext.persistence.saveable import ModelFile, Saveable, read_model
 
@@ -16,6 +16,7 @@ __all__ = [
     "Network",
     "Saveable",
     "atomic_write",
+    "check_target",
     "pack",
     "read_document",
     "read_model",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from wbm_ext.datasets import Ratings
+from wbm_ext.datasets._arrays import on_host
 
 
 def as_ratings(users: Any, items: Any, ratings: Any) -> Ratings:
@@ -22,8 +23,19 @@ def as_ratings(users: Any, items: Any, ratings: Any) -> Ratings:
         return given[0]
     if len(given) < 3 or any(isinstance(value, Ratings) for value in given):
         got = ", ".join(type(value).__name__ for value in given) or "nothing"
-        raise TypeError(f"expected one wbm_ext.datasets.Ratings or the three arrays users, items, ratings; got {got}")
+        raise TypeError(
+            f"expected one wbm_ext.datasets.Ratings or the three arrays users, items, ratings; got {got}{_hint(given)}"
+        )
     return Ratings(users, items, ratings)
+
+
+def _hint(given: list[Any]) -> str:
+    """Return what to do with the one thing that was given, where it has what is needed."""
+    if len(given) == 1 and hasattr(given[0], "columns"):
+        return "; wbm_ext.datasets.read_ratings(table, user=..., item=..., rating=...) reads a table"
+    if len(given) == 1 and isinstance(getattr(given[0], "train", None), Ratings):
+        return "; pass its .train, and its .test to score"
+    return ""
 
 
 def positives(ratings: Ratings, threshold: float) -> np.ndarray:
@@ -32,7 +44,9 @@ def positives(ratings: Ratings, threshold: float) -> np.ndarray:
 
 
 def check_both_classes(labels: np.ndarray, threshold: float) -> None:
-    """Raise if all labels are the same: nothing can be learnt from them."""
+    """Raise if there are no labels or all are the same: nothing can be learnt from them."""
+    if not len(labels):
+        raise ValueError("ratings must hold at least one rating; got none")
     if labels.all() or not labels.any():
         side = "at least" if labels.all() else "below"
         raise ValueError(
@@ -42,7 +56,7 @@ def check_both_classes(labels: np.ndarray, threshold: float) -> None:
 
 def check_ids(argument: str, values: Any, count: int) -> np.ndarray:
     """Return ``values`` as int64 (n,) if all lie in 0 .. count - 1, else raise naming the first outside."""
-    array = np.atleast_1d(np.asarray(values))
+    array = np.atleast_1d(np.asarray(sorted(values) if isinstance(values, set | frozenset) else on_host(values)))
     if array.ndim != 1:
         raise ValueError(f"{argument} must be one-dimensional; got shape {array.shape}")
     if array.size and array.dtype.kind not in "iu":

@@ -23,6 +23,7 @@ from wbm_ext.recommender.queries import Queries
 from wbm_ext.recommender.sampling import Batch, ObservedBatches, PairSpace
 from wbm_ext.recommender.validation import validation_pairs
 from wbm_ext.training import Callback, Run, Streams, distributed, fingerprint
+from wbm_ext.training.callbacks import check_callbacks
 
 register(  # model files hold the fitted ratings: recommend() leaves out what a user has rated
     "datasets.Ratings",
@@ -201,11 +202,15 @@ class Recommender(Queries, Optimised, Saveable, BaseEstimator):
         """
         self._check_parameters()
         check_integer("checkpoint_every", checkpoint_every)
+        check_callbacks(callbacks)
         distributed.start(self.device)
         device, dtype = distributed.local_device(self.device), getattr(torch, self.dtype)
         data = as_ratings(users, items, ratings)
         labels = positives(data, self.threshold)
         check_both_classes(labels, self.threshold)
+        if validation_ratings is not None and not isinstance(validation_ratings, Ratings):
+            got = type(validation_ratings).__name__
+            raise TypeError(f"validation_ratings must be a wbm_ext.datasets.Ratings; got {got}")
         self._run = Run(
             self.random_state,
             configuration=self._configuration(data, validation_ratings),

@@ -63,12 +63,19 @@ class Queries:
 
         Parameters
         ----------
+        user : int
+            One user id.
+        k : int
+            At least 1.
         exclude : "observed", None or array of item ids
             Items to leave out: those the user has rated in the fitted data, none, or the given ones. Fewer
             than ``k`` items come back if fewer are left. Equal scores: the lower item id first.
         """
         check_is_fitted(self, "model_")
-        user = int(check_ids("user", user, self.n_users_)[0])
+        asked = check_ids("user", user, self.n_users_)
+        if len(asked) != 1:
+            raise ValueError(f"user must be one user id; got {len(asked)} of them")
+        user = int(asked[0])
         check_integer("k", k)
         if isinstance(exclude, str):
             check_name("exclude", exclude, ["observed"])

@@ -40,6 +40,17 @@ class Callback:
         return None
 
 
+def check_callbacks(callbacks: object) -> None:
+    """Raise TypeError unless ``callbacks`` is a sequence of :class:`Callback` or callables."""
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
+        raise TypeError(f"callbacks must be a sequence of Callback or of callables; got {type(callbacks).__name__}")
+    for place, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback) and not callable(callback):
+            raise TypeError(
+                f"callbacks must hold Callback or callables (epoch, record); got {type(callback).__name__} at {place}"
+            )
+
+
 def start_epoch(callbacks: Sequence[Callback | Function], epoch: int) -> None:
     """Tell all that ``epoch`` begins."""
     for callback in callbacks:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from torch import nn
 
+from wbm_ext.persistence import check_target
 from wbm_ext.training import distributed
 from wbm_ext.training.checkpoint import Checkpoint, State, read_checkpoint, resume_from
 from wbm_ext.training.history import History
@@ -51,6 +52,9 @@ class Keeper:
         self._history, self._path, self._every = history, checkpoint, every
         self._log: EpochLog | None = None
         self._seconds_before, self._begin = 0.0, time.perf_counter()
+        for target in (checkpoint, log):
+            if target is not None and distributed.is_first():
+                check_target(target)
         source = resume_from(resume, checkpoint)
         if checkpoint is not None or resume is not False:
             source = distributed.from_first(source)  # one rank decides: files may appear while the others look

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from wbm_ext.parameters import check_integer
 from wbm_ext.training import distributed
-from wbm_ext.training.callbacks import Callback, Function, end_epoch, start_epoch
+from wbm_ext.training.callbacks import Callback, Function, check_callbacks, end_epoch, start_epoch
 from wbm_ext.training.determinism import deterministic as deterministic_mode
 from wbm_ext.training.history import History
 from wbm_ext.training.keeper import Keeper
@@ -117,6 +117,11 @@ def train(
         As always; with ``checkpoint`` a note tells how to go on.
     """
     check_integer("checkpoint_every", checkpoint_every)
+    for name, count in (("epochs", epochs), ("patience", patience), ("min_epochs", min_epochs)):
+        check_integer(name, count, least=0)
+    if not isinstance(batches, Iterable):
+        raise TypeError(f"batches must be iterable, once an epoch; got {type(batches).__name__}")
+    check_callbacks(callbacks)
     updates = as_updates(model, step, optimizer, lr, weight_decay)
     data_parallel = data_parallel and distributed.is_distributed()
     if data_parallel:

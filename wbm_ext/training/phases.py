@@ -73,12 +73,22 @@ class Update:
         self.name, self.step, self.optimizer, self.data_parallel = name, step, optimizer, False
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
+    def _clear(self) -> None:
+        """``optimizer.zero_grad(set_to_none=True)``; torch's own costs as much in its profiler's entries as a layer."""
+        if type(self.optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
+            self.optimizer.zero_grad(set_to_none=True)
+            return
+        for parameter in self.parameters:
+            parameter.grad = None
+
     def __call__(self, batch: Any) -> dict[str, torch.Tensor]:
         """Take one step on ``batch``; return its terms, detached."""
         terms = self.step(batch)
+        if not isinstance(terms, dict | Mapping):
+            raise TypeError(f"step must return {{name: scalar tensor}}; got {type(terms).__name__}")
         if terms:
-            loss = torch.stack([term.reshape(()) for term in terms.values()]).sum()
-            self.optimizer.zero_grad(set_to_none=True)
+            loss = _total(terms)
+            self._clear()
             trained = [parameter for parameter in self.parameters if parameter.requires_grad]
             if loss.requires_grad and trained:
                 loss.backward(inputs=trained)
@@ -86,6 +96,26 @@ class Update:
                     sum_gradients(trained)
                 self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
+
+
+def _total(terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The sum of scalars; one or two of them, the common case, without a detour through a vector.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A term that is no tensor, or one of several values; names it.
+    """
+    scalars = []
+    for name, term in terms.items():
+        if not isinstance(term, torch.Tensor):
+            raise TypeError(f"step must return {{name: scalar tensor}}; got {type(term).__name__} for {name!r}")
+        if term.numel() != 1:
+            raise ValueError(f"the loss term {name!r} must be a scalar tensor; got shape {tuple(term.shape)}")
+        scalars.append(term.reshape(()) if term.dim() else term)
+    if len(scalars) > 2:
+        return torch.stack(scalars).sum()
+    return scalars[0] if len(scalars) == 1 else scalars[0] + scalars[1]
 
 
 def as_updates(
@@ -100,10 +130,15 @@ def as_updates(
     Raises
     ------
     TypeError
-        ``step`` is neither; or ``optimizer`` is given beside phases, which have their own.
+        ``step`` is neither, or ``model`` no module, or ``optimizer`` none; or it is given beside phases, which have
+        their own.
     ValueError
         There is no phase, a name occurs twice, a phase trains nothing or something that is not in ``model``.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {getattr(optimizer, '__name__', optimizer)!r}")
     if callable(step):
         return [Update("step", step, optimizer or _adam(model.parameters(), lr, weight_decay))]
     if not isinstance(step, Sequence) or not all(isinstance(phase, Phase) for phase in step):
