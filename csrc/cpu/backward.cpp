@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "cpu/gradient.h"
 #include "cpu/parallel.h"
+#include "cpu/small.h"
 #include "cpu/solver.h"
 #include "cpu/team.h"
 #include "cpu/view.h"
@@ -55,10 +57,16 @@ void gradient_all(const Problem& problem, const Adjoint& adjoint) {
     });
     return;
   }
-#pragma omp parallel for num_threads(threads.across) if (threads.across > 1) schedule(dynamic)
-  for (std::int64_t p = 0; p < problem.batch; ++p) {
-    Team alone;
-    gradient<T>(problem, adjoint, p, alone, threads.within);
+#pragma omp parallel num_threads(threads.across) if (threads.across > 1)
+  {
+    std::optional<SmallGradient<T>> small;
+    if (SmallGradient<T>::fits(problem, adjoint)) small.emplace(problem, adjoint);
+#pragma omp for schedule(guided, 2)
+    for (std::int64_t p = 0; p < problem.batch; ++p) {
+      Team alone;
+      const bool kept = adjoint.kept && adjoint.kept[p];
+      if (kept || !small || !small->run(p)) gradient<T>(problem, adjoint, p, alone, threads.within);
+    }
   }
 }
 

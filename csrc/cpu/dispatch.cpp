@@ -12,6 +12,7 @@ namespace wbm {
   extern const LogKernels log_kernels;            \
   extern const ScalingTable scaling_kernels;      \
   extern const FactorKernels factor_kernels;      \
+  extern const SmallTable small_kernels;          \
   extern const DistanceKernels distance_kernels;  \
   }
 WBM_DECLARE(baseline)
@@ -26,12 +27,13 @@ struct Tables {
   const LogKernels& log;
   const ScalingTable& scaling;
   const FactorKernels& factor;
+  const SmallTable& small;
   const DistanceKernels& distances;
   const char* name;
 };
 
 #define WBM_TABLES(isa) \
-  Tables{isa::log_kernels, isa::scaling_kernels, isa::factor_kernels, isa::distance_kernels, #isa}
+  Tables{isa::log_kernels, isa::scaling_kernels, isa::factor_kernels, isa::small_kernels, isa::distance_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -89,6 +91,15 @@ const BuildKernel<double, double>& build_kernel<double, double>() {
 const VectorKernels& vector_kernels() { return chosen().scaling.vectors; }
 const MixedKernels& mixed_kernels() { return chosen().scaling.mixed; }
 const FactorKernels& factor_kernels() { return chosen().factor; }
+template <>
+const SmallKernels<float>& small_kernels<float>() {
+  return chosen().small.float32;
+}
+template <>
+const SmallKernels<double>& small_kernels<double>() {
+  return chosen().small.float64;
+}
+const SmallVectors& small_vectors() { return chosen().small.vectors; }
 template <>
 DistanceKernel<float> distance_kernel<float>() {
   return chosen().distances.float32;

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "cpu/interrupt.h"
 #include "cpu/iteration.h"
 #include "cpu/kernels.h"
 #include "cpu/parallel.h"
 #include "cpu/report.h"
+#include "cpu/small.h"
 #include "cpu/solver.h"
 #include "cpu/team.h"
 #include "cpu/view.h"
@@ -107,10 +109,16 @@ void solve_all(const Problem& problem, const Options& options, const Solution& s
     });
     return;
   }
-#pragma omp parallel for num_threads(threads.across) if (threads.across > 1) schedule(dynamic)
-  for (std::int64_t p = 0; p < problem.batch; ++p) {
-    Team alone;
-    if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, alone);
+#pragma omp parallel num_threads(threads.across) if (threads.across > 1)
+  {
+    std::optional<SmallSolver<T>> small;
+    if (SmallSolver<T>::fits(problem, options, solution)) small.emplace(problem, options, solution);
+#pragma omp for schedule(guided, 2)
+    for (std::int64_t p = 0; p < problem.batch; ++p) {
+      Team alone;
+      if (raised(options.interrupt) || (small && small->solve(p))) continue;
+      solve_one<T>(problem, options, solution, p, alone);
+    }
   }
 }
 

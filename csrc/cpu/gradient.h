@@ -44,6 +44,21 @@ inline void pull_back_gauge(const Side& side, double gauge, const double* potent
   }
 }
 
+// dL/dmass where the mass is positive; x is the solution's part for this side.
+inline void mass_gradient(const Side& side, const Upstream& up, const double* potential, const std::vector<double>& sums,
+                          const std::vector<double>& x, double epsilon, double other_total, std::vector<double>& d_mass) {
+  const double k = side.dual_shift > 0.0 && !side.hard ? 1.0 + epsilon / side.kappa : 1.0;
+  for (std::int64_t i = 0; i < side.size; ++i) {
+    if (!(side.mass[i] > 0.0)) continue;
+    const double share = sums[i] / side.mass[i];
+    if (side.active[i]) d_mass[i] += k * share * (up.sharp * potential[i] + epsilon * x[i]);
+    if (up.regularized == 0.0) continue;
+    double w = side.hard ? potential[i] - side.dual_shift * side.log_mass[i] : side.kappa * (1.0 - share);
+    w -= side.dual_shift * (share - other_total);
+    d_mass[i] += up.regularized * w;
+  }
+}
+
 // Only directions that keep the total mean anything when both marginals are hard: sum a da = 0.
 inline void centre(const Side& side, std::vector<double>& d_mass) {
   double mean = 0.0;

@@ -25,21 +25,6 @@
 namespace wbm {
 namespace {
 
-// dL/dmass where the mass is positive; x is the solution's part for this side.
-void mass_gradient(const Side& side, const Upstream& up, const double* potential, const std::vector<double>& sums,
-                   const std::vector<double>& x, double epsilon, double other_total, std::vector<double>& d_mass) {
-  const double k = side.dual_shift > 0.0 && !side.hard ? 1.0 + epsilon / side.kappa : 1.0;
-  for (std::int64_t i = 0; i < side.size; ++i) {
-    if (!(side.mass[i] > 0.0)) continue;
-    const double share = sums[i] / side.mass[i];
-    if (side.active[i]) d_mass[i] += k * share * (up.sharp * potential[i] + epsilon * x[i]);
-    if (up.regularized == 0.0) continue;
-    double w = side.hard ? potential[i] - side.dual_shift * side.log_mass[i] : side.kappa * (1.0 - share);
-    w -= side.dual_shift * (share - other_total);
-    d_mass[i] += up.regularized * w;
-  }
-}
-
 // dL/dmass where the mass is zero: the one-sided derivative. The row's plan vanishes, its shape w_j = softmax_j
 // ((g_j - D_ij)/eps) does not: lambda_i = tau sum_j w_j (s D_ij - mu_j), mu = s g + eps y, tau = kappa/(eps + kappa),
 // and r/a tends to 1 (hard) or to S^tau' (product, soft; S = sum_j exp((g_j - D_ij)/eps), tau' = eps/(eps + kappa)).

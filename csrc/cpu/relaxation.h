@@ -20,7 +20,12 @@ namespace wbm {
 
 class Relaxation {
  public:
+  static constexpr int kWindow = 4;
+
   double omega() const { return omega_; }
+
+  // Iterations until omega may change.
+  int window() const { return kWindow - count_; }
 
   // The residual before another iteration at omega().
   void observe(double residual) {
@@ -49,7 +54,6 @@ class Relaxation {
   }
 
  private:
-  static constexpr int kWindow = 4;
   static constexpr double kNear = 0.5;
 
   double omega_ = 1.0, most_ = 1.95, anchor_ = std::numeric_limits<double>::infinity();

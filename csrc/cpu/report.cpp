@@ -16,11 +16,6 @@ void plan_row(const View<T>& view, std::int64_t i, const double* f, const double
 
 namespace {
 
-// sum x (dual) + kappa KL(x | mass) over one side, and |x - target|_1.
-struct SideReport {
-  double dual = 0.0, divergence = 0.0, error = 0.0;
-};
-
 SideReport side_report(const Side& side, const double* potential, const std::vector<double>& sums) {
   SideReport out;
   for (std::int64_t i = 0; i < side.size; ++i) {
@@ -49,14 +44,18 @@ void report(const View<T>& view, const PlanSums& sums, const double* f, const do
             std::int64_t p) {
   double mass = 0.0;
   for (const double r : sums.rows) mass += r;
+  report(view, mass, sums.sharp, side_report(view.rows, f, sums.rows), side_report(view.columns, g, sums.columns), out, p);
+}
 
+template <typename T>
+void report(const View<T>& view, double mass, double sharp, const SideReport& rows, const SideReport& columns,
+            const Solution& out, std::int64_t p) {
   // <D,P> + eps sum P (log P - 1) = sum r f + sum c g - eps mass, since eps log P = f + g - D; the product reference
   // takes eps log(a b) off the potentials and adds eps sum(a) sum(b).
-  const SideReport rows = side_report(view.rows, f, sums.rows), columns = side_report(view.columns, g, sums.columns);
   double regularized = rows.dual + columns.dual - view.epsilon * mass + rows.divergence + columns.divergence;
   if (view.reference == Reference::product) regularized += view.epsilon * view.rows.total * view.columns.total;
   const double scale = std::fmax(mass, 0.5 * (view.rows.total + view.columns.total));
-  out.sharp[p] = sums.sharp;
+  out.sharp[p] = sharp;
   out.regularized[p] = regularized;
   out.mass[p] = mass;
   out.residual[p] = scale > 0.0 ? (rows.error + columns.error) / scale : 0.0;
@@ -94,6 +93,8 @@ void set_gauge(const View<T>& view, double* f, double* g) {
                             std::int64_t);                                                                           \
   template PlanSums sum_plan<T>(const View<T>&, Team&, const double*, const double*);                                 \
   template void report<T>(const View<T>&, const PlanSums&, const double*, const double*, const Solution&,            \
+                          std::int64_t);                                                                             \
+  template void report<T>(const View<T>&, double, double, const SideReport&, const SideReport&, const Solution&,     \
                           std::int64_t);                                                                             \
   template void set_gauge<T>(const View<T>&, double*, double*);                                                      \
   template void refuse<T>(const View<T>&, const Solution&, std::int64_t, std::int32_t);

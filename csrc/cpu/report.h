@@ -54,7 +54,15 @@ PlanSums sum_plan(std::int64_t n, std::int64_t m, Team& team, bool parallel, boo
 template <typename T>
 PlanSums sum_plan(const View<T>& view, Team& team, const double* f, const double* g);
 
+// sum x (dual) + kappa KL(x | mass) of one side's sums x, and |x - target|_1.
+struct SideReport {
+  double dual = 0.0, divergence = 0.0, error = 0.0;
+};
+
 // Fills sharp, regularized, mass and residual of problem p.
+template <typename T>
+void report(const View<T>& view, double mass, double sharp, const SideReport& rows, const SideReport& columns,
+            const Solution& out, std::int64_t p);
 template <typename T>
 void report(const View<T>& view, const PlanSums& sums, const double* f, const double* g, const Solution& out, std::int64_t p);
 

@@ -6,6 +6,23 @@ namespace wbm {
 
 template <typename T>
 void View<T>::open(const Problem& problem, std::int64_t p) {
+  open_masses(problem, p);
+  scan_cost();
+  // A default epsilon is 0.05 times the mean of D: with NaN in D it is NaN too, and the cause is the one to name.
+  if (status & kNanCost) status &= ~kInvalidStrength;
+}
+
+template <typename T>
+void View<T>::open_full(const Problem& problem, std::int64_t p) {
+  open_masses(problem, p);
+  rows.active.assign(n, 1);
+  columns.active.assign(m, 1);
+  cost_sum = cost_max = 0.0;
+  cost_count = 0;
+}
+
+template <typename T>
+void View<T>::open_masses(const Problem& problem, std::int64_t p) {
   n = problem.n;
   m = problem.m;
   reference = problem.reference;
@@ -15,9 +32,6 @@ void View<T>::open(const Problem& problem, std::int64_t p) {
   status = 0;
   b_scale = 1.0;
   check_masses(problem, p);
-  scan_cost();
-  // A default epsilon is 0.05 times the mean of D: with NaN in D it is NaN too, and the cause is the one to name.
-  if (status & kNanCost) status &= ~kInvalidStrength;
 }
 
 template <typename T>
@@ -35,10 +49,10 @@ void View<T>::check_masses(const Problem& problem, std::int64_t p) {
   const double kappa1 = problem.kappa[2 * p], kappa2 = problem.kappa[2 * p + 1];
   if (!(epsilon > 0.0 && std::isfinite(epsilon) && kappa1 > 0.0 && kappa2 > 0.0)) status |= kInvalidStrength;
 
-  double total_a = 0.0, total_b = 0.0;
+  const double total_a = vector_kernels().total(a, n), total_b = vector_kernels().total(b, m);
   bool valid = true;
-  for (std::int64_t i = 0; i < n; ++i) valid &= a[i] >= 0.0, total_a += a[i];
-  for (std::int64_t j = 0; j < m; ++j) valid &= b[j] >= 0.0, total_b += b[j];
+  for (std::int64_t i = 0; i < n; ++i) valid &= a[i] >= 0.0;
+  for (std::int64_t j = 0; j < m; ++j) valid &= b[j] >= 0.0;
   if (!valid || !std::isfinite(total_a) || !std::isfinite(total_b)) status |= kInvalidMass;
 
   // Both hard: totals must agree; within 1e-3 relative b is rescaled to the total of a.

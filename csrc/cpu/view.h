@@ -57,11 +57,8 @@ struct Side {
     tune(epsilon, reference);
     mass.assign(masses, masses + count);
     log_mass.resize(count);
-    total = 0.0;
-    for (std::int64_t i = 0; i < count; ++i) {
-      mass[i] *= scale;
-      total += mass[i];
-    }
+    for (std::int64_t i = 0; i < count; ++i) mass[i] *= scale;
+    total = vector_kernels().total(mass.data(), count);
     vector_kernels().logarithm(mass.data(), log_mass.data(), count);
     for (std::int64_t i = 0; i < count; ++i)  // the vector logarithm is one of normal numbers
       if (!(mass[i] >= 2.2250738585072014e-308)) log_mass[i] = std::log(mass[i]);
@@ -97,10 +94,15 @@ struct View {
   // A refused problem has status & kRefused and must not be solved.
   void open(const Problem& problem, std::int64_t p);
 
+  // The same for a caller that reads D himself and finds every pair allowed and every mass positive: D is not looked at, and
+  // of its sums none is known.
+  void open_full(const Problem& problem, std::int64_t p);
+
   // Points at D and the mask of problem p, unread: the problem is known to be the one that was opened.
   void place(const Problem& problem, std::int64_t p);
 
  private:
+  void open_masses(const Problem& problem, std::int64_t p);
   void check_masses(const Problem& problem, std::int64_t p);
   void scan_cost();
 
