@@ -68,7 +68,9 @@ double distances(const Points& x, const Points& y, std::int64_t k, bool scaled, 
              padded, scale, out + i * m);
   };
   const std::int64_t parts = (n + kBand - 1) / kBand;
-  const Threads threads(1, n * k, m, available);  // as many operations as that solve has entries
+  // From 2^24 multiply-adds on, some tenths of a millisecond: a region of several threads ends when the last of them has
+  // come, and one that sleeps may come as late as the scheduler's next tick.
+  const Threads threads(1, n * k / 128, m, available);
   Team::run(threads.within, [&](Team& team) { team.split(parts, bands); });
   return mean;
 }

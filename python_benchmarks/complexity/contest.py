@@ -21,7 +21,7 @@ ON_CUDA = {"flash-sinkhorn": "flash_sinkhorn", "curegot": "curegot"}  # distribu
 def tasks(options: Options) -> list[Task]:
     """Every installed peer between two measurements of this solver, on the CPU, float64."""
     limits = Limits(budget=options.peer_budget, cap=options.peer_cap)
-    installed = [(p.name, p) for p in load()[0] if not p.absent()]
+    installed = [(p.name, p) for p in load()[0] if p.single and not p.absent()]
     found = []
     for epsilon in options.peer_epsilons:
         for n in options.peer_sizes:

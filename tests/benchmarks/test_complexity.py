@@ -194,6 +194,17 @@ def test_peers_get_the_same_problem_and_the_absent_are_named(command, tmp_path, 
     assert len(list((tmp_path / "plots").glob("peers-*.svg"))) == 1
 
 
+def test_libraries_that_take_batches_only_take_no_part(monkeypatch):
+    from python_benchmarks.complexity import contest
+    from python_benchmarks.complexity.options import Options
+    from python_benchmarks.peers.registry import Peer
+
+    monkeypatch.setattr(Peer, "absent", lambda self, device="cpu": "")
+    named = {task.key.split("|")[-1] for task in contest.tasks(tiny(Options()))}
+    batches = {peer.name for peer in contest.load()[0] if not peer.single}
+    assert batches and not batches & named
+
+
 def test_a_budget_cuts_the_least_important_and_names_it(command, tmp_path, monkeypatch, capsys):
     from python_benchmarks.complexity import metric
 
