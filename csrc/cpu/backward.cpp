@@ -61,7 +61,7 @@ void gradient_all(const Problem& problem, const Adjoint& adjoint) {
   {
     std::optional<SmallGradient<T>> small;
     if (SmallGradient<T>::fits(problem, adjoint)) small.emplace(problem, adjoint);
-#pragma omp for schedule(guided, 2)
+#pragma omp for schedule(dynamic, 2)
     for (std::int64_t p = 0; p < problem.batch; ++p) {
       Team alone;
       const bool kept = adjoint.kept && adjoint.kept[p];

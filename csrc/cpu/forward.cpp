@@ -113,7 +113,7 @@ void solve_all(const Problem& problem, const Options& options, const Solution& s
   {
     std::optional<SmallSolver<T>> small;
     if (SmallSolver<T>::fits(problem, options, solution)) small.emplace(problem, options, solution);
-#pragma omp for schedule(guided, 2)
+#pragma omp for schedule(dynamic, 2)
     for (std::int64_t p = 0; p < problem.batch; ++p) {
       Team alone;
       if (raised(options.interrupt) || (small && small->solve(p))) continue;

@@ -18,6 +18,7 @@ typedef std::uint8_t Bytes __attribute__((vector_size(8)));
 // The widest lanes of each type: 64 bytes of float32 or float64.
 typedef float Wide32 __attribute__((vector_size(64)));
 typedef std::int32_t WideBits32 __attribute__((vector_size(64)));
+typedef std::uint32_t WideUnsigned32 __attribute__((vector_size(64)));
 
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -170,7 +171,7 @@ inline Vec32 high_half(Wide32 x) {
 
 // The same in float32 of sixteen lanes, to about 1e-7 relative; 0 below -87.336. The exponent is reduced in float64: x may be the
 // small difference of large numbers. k stands in the low bits of x / log 2 + 1.5 2^52; where x is out of range it is
-// anything, and the answer is set at the end.
+// anything, its bits are added without a sign and may overflow, and the answer is set at the end.
 inline Wide32 exp_single(Vec low, Vec high) {
   const Vec shift = splat(0x1.8p52);
   const Vec rounded[2] = {low * 1.4426950408889634 + shift, high * 1.4426950408889634 + shift};
@@ -186,7 +187,7 @@ inline Wide32 exp_single(Vec low, Vec high) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const Wide32 y = (Wide32)((WideBits32)p + (join(power(rounded[0]), power(rounded[1])) << 23));
+  const Wide32 y = (Wide32)((WideUnsigned32)p + ((WideUnsigned32)join(power(rounded[0]), power(rounded[1])) << 23));
   const Wide32 x = join(__builtin_convertvector(low, Vec32), __builtin_convertvector(high, Vec32));
   const Wide32 zero = {}, infinite = zero + static_cast<float>(kInfinity);
   const Wide32 floored = x < zero - 87.336f ? zero : y;

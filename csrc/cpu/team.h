@@ -5,10 +5,15 @@
 // spinning for a moment before they offer the core to somebody else, for parts of the next loop to take. Nobody waits for a
 // thread that is late (waking one takes longer than many a solve, and on a busy machine it may be away for long): whoever is
 // there takes the parts, and only those in work are waited for. What a loop computes must not depend on who that is.
+//
+// The region itself ends when all its threads have come, also one that has slept through the whole solve: on a machine whose
+// cores are taken that may be a tick of the scheduler later, longer than the solve. Where it was so, the next solves of this
+// thread are not shared, the more of them the more often it happens.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <thread>
@@ -26,8 +31,10 @@ class Team {
   static void run(int threads, const Body& body) {
     Team team;
 #ifdef _OPENMP
-    if (threads > 1) {
+    Lateness& lateness = Lateness::of_this_thread();
+    if (threads > 1 && lateness.share()) {
       std::exception_ptr error;
+      Clock::time_point finished;
       team.size_ = threads;
 #pragma omp parallel num_threads(threads)
       {
@@ -38,10 +45,12 @@ class Team {
             error = std::current_exception();
           }
           team.loop_.store(kClosed, std::memory_order_release);
+          finished = Clock::now();
         } else {
           team.serve();
         }
       }
+      lateness.note(Clock::now() - finished);
       if (error) std::rethrow_exception(error);
       return;
     }
@@ -87,6 +96,30 @@ class Team {
   static constexpr std::int64_t kParts = 16;
   static constexpr int kRetreat = 500;  // loops that are not shared after a long wait
   static constexpr std::uint64_t kClosed = ~std::uint64_t(0);
+
+  using Clock = std::chrono::steady_clock;
+
+  // How long the calling thread has waited for its helpers after a solve was done.
+  class Lateness {
+   public:
+    static Lateness& of_this_thread() {
+      thread_local Lateness lateness;
+      return lateness;
+    }
+    bool share() { return unshared_ == 0 || unshared_-- == 0; }
+    void note(Clock::duration wait) {
+      constexpr int kLeast = 8, kMost = 512;
+      if (wait > std::chrono::microseconds(500)) {
+        unshared_ = penalty_;
+        penalty_ = std::min(2 * penalty_, kMost);
+      } else {
+        penalty_ = std::max(penalty_ / 2, kLeast);
+      }
+    }
+
+   private:
+    int unshared_ = 0, penalty_ = 8;  // solves
+  };
 
   class Patience {
    public:
