@@ -78,8 +78,8 @@ struct Solution {
   std::int32_t* status = nullptr;     // (batch)
   double* history = nullptr;          // (batch, max_iter + 1, n + m) f, g after every iteration (0: the start), or nullptr;
                                       // recording keeps the iterations in the log domain
-  Kept** kept = nullptr;              // (batch) CPU only: what the backward may use, the caller's to delete; nullptr where there
-                                      // is nothing, and nullptr: not wanted
+  Kept** kept = nullptr;              // (batch) CPU only: what the backward may use, the caller's to delete; nullptr where
+                                      // there is nothing, and nullptr: not wanted
 };
 
 // A cost that D's type can hold.
@@ -96,7 +96,7 @@ struct Adjoint {
   const double* grad_regularized = nullptr;  // (batch)
   const double* grad_f = nullptr;            // (batch, n)
   const double* grad_g = nullptr;            // (batch, m)
-  void* grad_cost = nullptr;                 // (batch, n, m) contiguous, type of cost; nullptr: not wanted (never with unrolled)
+  void* grad_cost = nullptr;                 // (batch, n, m) contiguous, type of cost; nullptr: not wanted (not unrolled)
   double* grad_a = nullptr;                  // (batch, n)
   double* grad_b = nullptr;                  // (batch, m)
   double* residual = nullptr;                // (batch) relative residual of the linear system
