@@ -201,6 +201,7 @@ WBM_KERNEL(kMaxThreads) finish_iteration(Arguments<T> args) {
           scaling_change(g, args.work.old_g + p * m, m, state.inverse_epsilon);
       if (change < args.options.tol) {  // false where the change is NaN: an overflow counts as not met
         if (thread_x() == 0) state.status |= kConverged, state.finished = 1;
+        if (args.solution.history) record(args, p, state.iterations);
         continue;
       }
     }
