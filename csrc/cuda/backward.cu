@@ -76,7 +76,7 @@ void enqueue(const Problem& problem, const Adjoint& adjoint, void* workspace, vo
   AdjointArguments<T> args{};
   args.base.problem = problem;
   args.adjoint = adjoint;
-  args.team = team_of(problem, device_limits(solve_system<float>));
+  args.team = team_of(problem, device_limits());
   lay_out(problem, adjoint.mode, args.team, workspace, args.base.work, args.work);
   if (!gathers_apart(problem, adjoint.mode)) args.work.matrix = static_cast<double*>(adjoint.grad_cost);
 
@@ -98,11 +98,12 @@ std::size_t backward_workspace_bytes(const Problem& problem, Gradient mode) {
   if (problem.batch == 0) return 0;
   Workspace work;
   AdjointWorkspace more;
-  return lay_out(problem, mode, team_of(problem, device_limits(solve_system<float>)), nullptr, work, more);
+  return lay_out(problem, mode, team_of(problem, device_limits()), nullptr, work, more);
 }
 
 void backward(const Problem& problem, const Adjoint& adjoint, void* workspace, void* stream) {
   if (problem.batch == 0) return;
+  const LoadsCode loads;
   problem.float64 ? enqueue<double>(problem, adjoint, workspace, stream)
                   : enqueue<float>(problem, adjoint, workspace, stream);
 }

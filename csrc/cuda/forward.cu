@@ -17,6 +17,9 @@
 namespace wbm::cuda {
 namespace {
 
+// The same for every type of D, so that the workspace is that of the plan.
+Limits limits() { return device_limits(solve_by_cluster<float>, kSolveThreads); }
+
 // The log domain, a kernel a step.
 template <typename T>
 void enqueue_steps(const Launcher<Arguments<T>>& launcher, const Options& options, bool history) {
@@ -50,7 +53,7 @@ void enqueue_solve(const SolveArguments<T>& args, void* stream) {
 template <typename T>
 void enqueue(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {
   Arguments<T> args{problem, options, solution, {}};
-  SolveArguments<T> solve{args, {}, choose(problem, options, solution.history != nullptr, device_limits(solve_by_cluster<T>))};
+  SolveArguments<T> solve{args, {}, choose(problem, options, solution.history != nullptr, limits())};
   const std::size_t used = lay_out(problem, workspace, args.work);
   lay_out(problem, solve.plan, static_cast<char*>(workspace) + used, solve.iterates);
   solve.all = args;
@@ -76,13 +79,15 @@ void enqueue(const Problem& problem, const Options& options, const Solution& sol
 std::size_t workspace_bytes(const Problem& problem) {
   Workspace work;
   Iterates iterates;
+  const LoadsCode loads;
   // Whatever the options: they choose between this plan and one that needs no iterates.
   return lay_out(problem, nullptr, work) +
-         lay_out(problem, choose(problem, Options{}, false, device_limits(solve_by_cluster<float>)), nullptr, iterates);
+         lay_out(problem, choose(problem, Options{}, false, limits()), nullptr, iterates);
 }
 
 void forward(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {
   if (problem.batch == 0) return;
+  const LoadsCode loads;
   problem.float64 ? enqueue<double>(problem, options, solution, workspace, stream)
                   : enqueue<float>(problem, options, solution, workspace, stream);
 }
