@@ -53,7 +53,7 @@ void enqueue_solve(const SolveArguments<T>& args, void* stream) {
 template <typename T>
 void enqueue(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {
   Arguments<T> args{problem, options, solution, {}};
-  SolveArguments<T> solve{args, {}, choose(problem, options, solution.history != nullptr, limits())};
+  SolveArguments<T> solve{args, {}, choose(problem, limits())};
   const std::size_t used = lay_out(problem, workspace, args.work);
   lay_out(problem, solve.plan, static_cast<char*>(workspace) + used, solve.iterates);
   solve.all = args;
@@ -80,9 +80,8 @@ std::size_t workspace_bytes(const Problem& problem) {
   Workspace work;
   Iterates iterates;
   const LoadsCode loads;
-  // Whatever the options: they choose between this plan and one that needs no iterates.
   return lay_out(problem, nullptr, work) +
-         lay_out(problem, choose(problem, Options{}, false, limits()), nullptr, iterates);
+         lay_out(problem, choose(problem, limits()), nullptr, iterates);
 }
 
 void forward(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {

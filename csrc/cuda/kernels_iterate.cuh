@@ -93,10 +93,6 @@ WBM_DEVICE bool test(const Arguments<T>& args, State& state, std::int64_t p) {
   return stops;
 }
 
-WBM_DEVICE bool watches_scalings(const Options& options) {
-  return options.tol > 0.0 && options.criterion == Criterion::scaling;
-}
-
 // A block per problem, O(n + m).
 template <typename T>
 WBM_KERNEL(kMaxThreads) test_and_update_rows(Arguments<T> args) {

@@ -10,6 +10,10 @@ namespace wbm::cuda {
 
 WBM_DEVICE bool is_finite(double x) { return fabs(x) < kInf; }  // false for NaN
 
+WBM_DEVICE bool watches_scalings(const Options& options) {
+  return options.tol > 0.0 && options.criterion == Criterion::scaling;
+}
+
 // D and mask of problem p.
 template <typename T>
 struct Matrix {

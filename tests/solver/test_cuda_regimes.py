@@ -17,10 +17,12 @@ from kernel_cases import (
     INF,
     KAPPAS,
     LIMIT,
+    MARGINAL,
     OVERFLOW,
     PRODUCT,
     REFUSALS,
     REFUSED,
+    SCALING,
     SINKHORN,
     STAGNATED,
     Case,
@@ -171,6 +173,42 @@ def test_a_fixed_number_of_iterations(devices: Devices, road: str, method: int) 
     assert (devices.check(replace(case, max_iter=0), road)["iterations"] == 0).all()
 
 
+@pytest.mark.parametrize("kind", KAPPAS)
+@pytest.mark.parametrize("road", ROADS)
+def test_scaling_criterion(devices: Devices, road: str, kind: str) -> None:
+    """The iteration that ends a solve is the log domain's, whatever the sums before it were."""
+    case = with_holes(make_two(kappa=KAPPAS[kind], criterion=SCALING, tol=1e-7, epsilon=0.3))
+    assert (devices.check(case, road)["status"] == CONVERGED).all()
+    single = replace(case, cost=case.cost.astype(np.float32))
+    got, expected = devices.solve(single, road), solve_on_cpu(single)
+    close(single, got, 3e-6)
+    np.testing.assert_array_equal(got["iterations"], expected["iterations"])
+    for seed in (2, 3):
+        assert same(got, devices.solve(single, road, seed))
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_scalings_that_overflow_do_not_end_a_solve(devices: Devices, road: str) -> None:
+    case = make_two(kappa=(0.9, INF), criterion=SCALING, method=SINKHORN, tol=1e-3, max_iter=4)
+    far = replace(case, cost=case.cost + 1e4)
+    got = devices.check(far, road)
+    assert (got["status"] == LIMIT).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("criterion", "tol"), [(MARGINAL, 0.0), (MARGINAL, 1e-4), (SCALING, 1e-5)])
+@pytest.mark.parametrize("road", ROADS)
+def test_recorded_iterations(devices: Devices, road: str, criterion: int, tol: float, dtype: type) -> None:
+    """Float64 sums whatever D is: what is differentiated is the log domain's."""
+    for kappa, epsilon in (((INF, INF), 0.15), ((0.9, 1.3), 0.15), ((0.9, 1.3), 0.01)):
+        case = make_two(kappa=kappa, epsilon=epsilon, criterion=criterion, tol=tol, max_iter=12, dtype=dtype)
+        case = with_mask(with_holes(replace(case, history=True)))
+        got, expected = devices.check(case, road), solve_on_cpu(case)
+        for p, count in enumerate(got["iterations"]):
+            kept = slice(0, count + 1)
+            np.testing.assert_allclose(got["history"][p, kept], expected["history"][p, kept], rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("road", ROADS)
 def test_scalings_that_leave_their_range(devices: Devices, road: str, dtype: type) -> None:
@@ -319,7 +357,8 @@ def test_the_table_of_regimes(devices: Devices, limits: tuple, batch: int, side:
     assert (plan[0], plan[1], bool(plan[5])) == (regime, blocks, stored)
     assert plan[1] * plan[4] >= side
     assert regime != GRID or plan[1] * plan[2] <= limits[0]
-    assert devices.shim.plan(replace(case, criterion=1))[0] == LAUNCHES
+    devices.shim.device(1, 0, 1, False)
+    assert devices.shim.plan(case)[0] == LAUNCHES
 
 
 @pytest.mark.parametrize(
