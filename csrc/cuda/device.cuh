@@ -11,6 +11,8 @@
 //   shuffle_down            the value of the lane `offset` above (its own where there is none); whole warps only
 //   shuffle_xor, shuffle    the value of the lane whose number differs in these bits; of that lane
 //   atomic_or, atomic_max   integers only: their result does not depend on the order
+//   Half, Bfloat16          numbers of 16 bits, to be loaded and stored
+//   widened, narrowed<T>    a number of any type as float64, exactly; float64 to the nearest of type T
 //   WBM_SHARED              an array of the block, not initialised
 //   dynamic_shared<Type>    array that begins so many bytes into the shared memory that the launch asked for
 //   WBM_ARGUMENTS           before the parameter of a kernel that hands a reference to it to functions
@@ -54,12 +56,15 @@ struct Limits {
 #else
 
 #include <cooperative_groups.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include <map>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #define WBM_DEVICE __device__ __forceinline__
@@ -99,6 +104,32 @@ WBM_DEVICE void atomic_or(std::int32_t* address, std::int32_t bits) { atomicOr(a
 WBM_DEVICE void atomic_max(std::uint64_t* address, std::uint64_t value) {
   atomicMax(reinterpret_cast<unsigned long long*>(address), static_cast<unsigned long long>(value));
 }
+
+using Half = __half;
+using Bfloat16 = __nv_bfloat16;
+WBM_DEVICE double widened(double x) { return x; }
+WBM_DEVICE double widened(float x) { return static_cast<double>(x); }
+// By the bits: the assembler in the conversions of cuda_fp16.h and cuda_bf16.h makes the sweeps spill. Half: its exponent and
+// fraction in the places of float32's are the number times 2^-112; an exponent of ones, then 2^16 at least, stays one.
+WBM_DEVICE double widened(Half x) {
+  const int bits = static_cast<short>(__half_as_ushort(x));
+  const float y = __uint_as_float((static_cast<unsigned>(bits) << 13) & 0x8fffffffu) * 0x1p112f;
+  return static_cast<double>(fabsf(y) >= 65536.0f ? __uint_as_float(__float_as_uint(y) | 0x7f800000u) : y);
+}
+WBM_DEVICE double widened(Bfloat16 x) {
+  return static_cast<double>(__uint_as_float(static_cast<unsigned>(__bfloat16_as_ushort(x)) << 16));
+}
+template <typename T>
+WBM_DEVICE T narrowed(double x) {
+  if constexpr (std::is_same_v<T, Half>) {
+    return __double2half(x);
+  } else if constexpr (std::is_same_v<T, Bfloat16>) {
+    return __double2bfloat16(x);
+  } else {
+    return static_cast<T>(x);
+  }
+}
+
 // Order-preserving for values >= 0.
 WBM_DEVICE std::uint64_t bits_of(double value) { return static_cast<std::uint64_t>(__double_as_longlong(value)); }
 WBM_DEVICE double double_of(std::uint64_t bits) { return __longlong_as_double(static_cast<long long>(bits)); }

@@ -29,7 +29,7 @@ WBM_FUNCTION double rounding_of(const Place<T, Group>& at, Progress& now) {
 
 template <typename T>
 WBM_DEVICE Mode fast_mode(const SolveArguments<T>& args, const Progress& now) {
-  return args.plan.stored && (sizeof(T) == 8 || !now.precise) ? Mode::stored : Mode::streamed;
+  return args.plan.stored && (sizeof(Real<T>) == 8 || !now.precise) ? Mode::stored : Mode::streamed;
 }
 
 // float32 sums have done what they can: float64 from here, on the potentials reached.
@@ -46,7 +46,7 @@ template <typename T>
 WBM_DEVICE bool precise_from_the_start(const Arguments<T>& args) {
   const Options& options = args.options;
   const bool tight = options.tol > 0.0 && options.tol < 2e-7 && !watches_scalings(options);
-  return sizeof(T) == 8 || tight || args.solution.history;
+  return sizeof(Real<T>) == 8 || tight || args.solution.history;
 }
 
 enum class Verdict { go_on, refine, met, stagnated };

@@ -34,7 +34,7 @@ struct Matrix {
     return rest;
   }
 
-  WBM_DEVICE double at(std::int64_t i, std::int64_t j) const { return static_cast<double>(cost[i * cost_stride + j]); }
+  WBM_DEVICE double at(std::int64_t i, std::int64_t j) const { return widened(cost[i * cost_stride + j]); }
   WBM_DEVICE bool allows(std::int64_t i, std::int64_t j) const { return !mask || mask[i * mask_stride + j]; }
 
   // potential - D_ij, -inf where the mask forbids the pair (whatever D holds there).

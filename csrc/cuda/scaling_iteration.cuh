@@ -8,7 +8,7 @@ namespace wbm::cuda {
 // Whether the present sums are float32.
 template <typename T, typename Group>
 WBM_DEVICE bool single(const Place<T, Group>&, const Progress& now) {
-  return sizeof(T) == 4 && !now.precise;
+  return sizeof(Real<T>) == 4 && !now.precise;
 }
 
 // K = exp((f + g - D) / eps) / (a b') of this block's rows, a row to a warp; the weights are b.
@@ -21,7 +21,7 @@ WBM_DEVICE void build_kernel(const Place<T, Group>& at) {
   const double inverse_epsilon = at.state().inverse_epsilon;
   const auto kernel = at.kernel(), weights = at.weights();
   const int lane = thread_x() % kWarp, warps = threads_x() / kWarp, m = static_cast<int>(at.m());
-  for (int j = thread_x(); j < m; j += threads_x()) weights[j] = static_cast<T>(columns.active[j] ? columns.mass[j] : 0.0);
+  for (int j = thread_x(); j < m; j += threads_x()) weights[j] = static_cast<Real<T>>(columns.active[j] ? columns.mass[j] : 0.0);
   for (std::int64_t i = own.first + thread_x() / kWarp; i < own.last; i += warps) {
     const bool row_active = rows.active[i];
     const double base = f[i] * inverse_epsilon - rows.log_mass[i];
@@ -29,7 +29,8 @@ WBM_DEVICE void build_kernel(const Place<T, Group>& at) {
     for (int j = lane; j < m; j += kWarp) {
       const bool active = row_active && columns.active[j] && matrix.allows(i, j);
       const double column = g[j] * inverse_epsilon - columns.log_mass[j];
-      kernel[first + j] = exponential(static_cast<T>(active ? base + column - matrix.at(i, j) * inverse_epsilon : -kInf));
+      const double exponent = active ? base + column - matrix.at(i, j) * inverse_epsilon : -kInf;
+      kernel[first + j] = exponential(static_cast<Real<T>>(exponent));
     }
   }
 }
@@ -160,7 +161,7 @@ template <typename T, typename Group>
 WBM_FUNCTION void sweep_rows_stored(const Place<T, Group>& at, const Progress& now) {
   const Layout& layout = at.args.plan.layout;
   const auto kernel = static_cast<unsigned>(layout.kernel), weights = static_cast<unsigned>(layout.weights);
-  sweep<T, StoredEntries<T>>(rows_of_sweep(at, now), {kernel, weights}, at.group.own() + kHeader);
+  sweep<Real<T>, StoredEntries<Real<T>>>(rows_of_sweep(at, now), {kernel, weights}, at.group.own() + kHeader);
 }
 
 template <typename S, typename T, typename Group>
@@ -181,7 +182,7 @@ WBM_FUNCTION Tally sweep_rows(const Place<T, Group>& at, const Progress& now) {
     sweep_rows_stored(at, now);
   } else if (!single(at, now)) {
     sweep_streamed<double>(at, now);
-  } else if constexpr (sizeof(T) == 4) {
+  } else if constexpr (sizeof(Real<T>) == 4) {
     sweep_streamed<float>(at, now);
   }
   return tally_rows(at, now);
@@ -244,7 +245,7 @@ WBM_FUNCTION Step finish_scaling_iteration(const Place<T, Group>& at, Progress& 
   if (now.mode == Mode::stored) {
     const auto weights = at.weights();
     const double* scale = at.column_scale(now.copy);
-    for (std::int64_t j = thread_x(); j < at.m(); j += threads_x()) weights[j] = static_cast<T>(scale[j]);
+    for (std::int64_t j = thread_x(); j < at.m(); j += threads_x()) weights[j] = static_cast<Real<T>>(scale[j]);
     block_barrier();
   }
   const State& state = at.state();

@@ -59,8 +59,8 @@ struct Place {
   WBM_DEVICE Shared<S> buffer() const {
     return dynamic_shared<S>(kBuffer);
   }
-  WBM_DEVICE Shared<T> weights() const { return dynamic_shared<T>(args.plan.layout.weights); }
-  WBM_DEVICE Shared<T> kernel() const { return dynamic_shared<T>(args.plan.layout.kernel); }
+  WBM_DEVICE Shared<Real<T>> weights() const { return dynamic_shared<Real<T>>(args.plan.layout.weights); }
+  WBM_DEVICE Shared<Real<T>> kernel() const { return dynamic_shared<Real<T>>(args.plan.layout.kernel); }
 
   // Adds the block's tally up and puts it where the others find it after the next barrier. One of three slots;
   // the fourth is rounding_of's.

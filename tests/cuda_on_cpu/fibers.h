@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "short_floats.h"
+
 namespace cuda_on_cpu {
 
 struct Place {

@@ -33,65 +33,17 @@ from kernel_cases import (
     with_mask,
     with_padding,
 )
-from kernel_shims import ForwardShim, check, solve_on_cpu
+from kernel_roads import BLOCK, CLUSTER, GRID, LAUNCHES, ROADS, Devices, make_two
+from kernel_shims import ForwardShim, solve_on_cpu
 
 pytestmark = pytest.mark.native
-BLOCK, CLUSTER, GRID, LAUNCHES = range(4)
 TOTALS = ("sharp", "regularized", "mass", "residual")
-
-# Regime, blocks a problem (2 problems), whether the kernel matrix is stored.
-ROADS = {
-    "block": (BLOCK, 1, True),
-    "block_streamed": (BLOCK, 1, False),
-    "cluster": (CLUSTER, 4, True),
-    "grid": (GRID, 4, True),
-    "two_groups": (GRID, 2, False),
-}
-
-
-def device(case: Case, road: str, kept: int = 0) -> tuple[int, int, int, bool]:
-    """The smallest device that takes a case of some 4,096 entries down that road, with room to keep so many rows."""
-    _, n, m = case.shape
-    regime, blocks, stored = ROADS[road]
-    threads = 512 if m > 256 else 128
-    fixed, window = 4096 + threads // 32 * 128 * 8, (16 + 2 * m) * 8 + 16
-    shared = fixed + (0 if regime == GRID else window) + (m * case.cost.itemsize * (1 - (-n // blocks)) + 32) * stored
-    if kept:
-        shared += (kept + 1) * m * case.cost.itemsize  # and the column sums
-    multiprocessors = {"block_streamed": 1, "two_groups": 4}.get(road, blocks)
-    return multiprocessors, shared, 4 if regime == CLUSTER else 1, regime == GRID
-
-
-class Devices:
-    """The shim, and a device for each solve."""
-
-    def __init__(self, compiled: ForwardShim) -> None:
-        self.shim = compiled
-
-    def take(self, case: Case, road: str, kept: int = 0) -> None:
-        self.shim.device(*device(case, road, kept))
-        plan = self.shim.plan(case)
-        assert (plan[0], plan[1], bool(plan[5])) == ROADS[road]
-        assert max(plan[6] // (case.shape[2] * case.cost.itemsize) - 1, 0) == kept
-
-    def solve(self, case: Case, road: str, seed: int = 1, dropped: str = "", kept: int = 0) -> dict[str, np.ndarray]:
-        self.take(case, road, kept)
-        return self.shim.solve(case, seed, dropped)
-
-    def check(self, case: Case, road: str, iterations: bool = True, kept: int = 0) -> dict[str, np.ndarray]:
-        """Float64 sums: what the log domain gives."""
-        self.take(case, road, kept)
-        return check(self.shim, case, iterations=iterations)
 
 
 @pytest.fixture
 def devices(shim: ForwardShim) -> Iterator[Devices]:
     yield Devices(shim)
     shim.device(3, 0, 1, False)
-
-
-def make_two(**options: object) -> Case:
-    return make(**{"batch": 2, **options})
 
 
 def close(case: Case, got: dict[str, np.ndarray], tolerance: float) -> None:
