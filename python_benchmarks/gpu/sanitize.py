@@ -33,7 +33,7 @@ def command(sanitizer: str, tool: str, seed: int | None) -> list[str]:
     chosen = [] if seed is None else ["--seed", str(seed)]
     return [
         sanitizer, "--tool", tool, "--error-exitcode", str(FOUND), "--print-limit", "20",
-        sys.executable, "-m", "python_benchmarks.gpu.checks", "--small", *chosen,
+        sys.executable, "-m", "python_benchmarks.gpu.checks", "--sanitized", *chosen,
     ]  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m python_benchmarks.gpu.sanitize", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"of {', '.join(TOOLS)}, initcheck; default the three")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of all tools together; default 10")
     parser.add_argument("--seed", type=int, default=None, help="of the random problems; default: a new one each time")
     options = parser.parse_args(argv)
     if unknown := set(options.tools) - {*TOOLS, "initcheck"}:
@@ -55,12 +56,17 @@ def main(argv: list[str] | None = None) -> int:
         print("no GPU run: compute-sanitizer is neither on the PATH nor under CUDA_HOME/bin", file=sys.stderr)
         return gpu.ABSENT
     environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    wrong = 0
-    for tool in options.tools or TOOLS:
-        done = subprocess.run(command(sanitizer, tool, options.seed), cwd=ROOT, env=environment, check=False)
-        verdict = {0: "clean", FOUND: "reports above"}.get(done.returncode, f"exit code {done.returncode}")
+    wrong, tools = 0, options.tools or TOOLS
+    for tool in tools:
+        limit = 60 * options.minutes / len(tools)
+        try:
+            line = command(sanitizer, tool, options.seed)
+            code = subprocess.run(line, cwd=ROOT, env=environment, check=False, timeout=limit).returncode
+            verdict = {0: "clean", FOUND: "reports above"}.get(code, f"exit code {code}")
+        except subprocess.TimeoutExpired:
+            code, verdict = 1, f"no end within {limit:.0f} s, killed; nothing above is nothing found up to there"
         print(f"{tool}: {verdict}", flush=True)
-        wrong += done.returncode != 0
+        wrong += code != 0
     return int(wrong > 0)
 
 
