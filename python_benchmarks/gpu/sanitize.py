@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,17 @@ def command(sanitizer: str, tool: str, seed: int | None) -> list[str]:
     ]  # fmt: skip
 
 
+def finished(line: list[str], environment: dict[str, str], limit: float) -> int:
+    """The exit code; after ``limit`` seconds the sanitizer is killed together with what it has started."""
+    child = subprocess.Popen(line, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        return child.wait(limit)
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
 def main(argv: list[str] | None = None) -> int:
     """0 when every check was right and no tool had anything to say."""
     parser = argparse.ArgumentParser(
@@ -60,8 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     for tool in tools:
         limit = 60 * options.minutes / len(tools)
         try:
-            line = command(sanitizer, tool, options.seed)
-            code = subprocess.run(line, cwd=ROOT, env=environment, check=False, timeout=limit).returncode
+            code = finished(command(sanitizer, tool, options.seed), environment, limit)
             verdict = {0: "clean", FOUND: "reports above"}.get(code, f"exit code {code}")
         except subprocess.TimeoutExpired:
             code, verdict = 1, f"no end within {limit:.0f} s, killed; nothing above is nothing found up to there"

@@ -180,14 +180,15 @@ def test_the_sanitizer_runs_the_checks(monkeypatch):
     assert line[line.index("-m") + 1 :] == ["python_benchmarks.gpu.checks", "--sanitized", "--seed", "5"]
     ran: list[list[str]] = []
 
-    def run(command, **options):
-        assert options["env"]["PYTORCH_NO_CUDA_MEMORY_CACHING"] == "1"
+    def finished(command, environment, limit):
+        assert environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] == "1"
+        assert limit == (200.0 if len(ran) < 3 else 600.0)
         ran.append(command)
-        return subprocess.CompletedProcess(command, sanitize.FOUND if "racecheck" in command else 0)
+        return sanitize.FOUND if "racecheck" in command else 0
 
     monkeypatch.setattr(sanitize.gpu, "missing", lambda: "")
     monkeypatch.setattr(sanitize, "program", lambda: "compute-sanitizer")
-    monkeypatch.setattr(sanitize.subprocess, "run", run)
+    monkeypatch.setattr(sanitize, "finished", finished)
     assert sanitize.main([]) == 1
     assert [command[2] for command in ran] == ["memcheck", "racecheck", "synccheck"]
     assert sanitize.main(["memcheck"]) == 0
@@ -195,6 +196,20 @@ def test_the_sanitizer_runs_the_checks(monkeypatch):
         sanitize.main(["leakcheck"])
     monkeypatch.setattr(sanitize, "program", lambda: None)
     assert sanitize.main([]) == 2
+
+
+def test_a_tool_that_does_not_end_is_killed_with_what_it_started(monkeypatch, tmp_path, capsys):
+    from python_benchmarks.gpu import sanitize
+
+    pids, code = tmp_path / "pid", "import os, subprocess, sys; child = subprocess.Popen(['sleep', '1000']); "
+    code += f"open({str(pids)!r}, 'w').write(str(child.pid)); child.wait()"
+    monkeypatch.setattr(sanitize.gpu, "missing", lambda: "")
+    monkeypatch.setattr(sanitize, "program", lambda: "compute-sanitizer")
+    monkeypatch.setattr(sanitize, "command", lambda *_: [sys.executable, "-c", code])
+    assert sanitize.main(["memcheck", "--minutes", "0.1"]) == 1
+    assert "memcheck: no end within 6 s, killed" in capsys.readouterr().out
+    started = Path(f"/proc/{pids.read_text()}/stat")
+    assert not started.exists() or started.read_text().split()[2] == "Z"
 
 
 @pytest.fixture
