@@ -14,6 +14,7 @@ namespace wbm {
   extern const FactorKernels factor_kernels;      \
   extern const SmallTable small_kernels;          \
   extern const DistanceKernels distance_kernels;  \
+  extern const MomentTable moment_kernels;        \
   }
 WBM_DECLARE(baseline)
 #ifdef WBM_X86
@@ -29,11 +30,13 @@ struct Tables {
   const FactorKernels& factor;
   const SmallTable& small;
   const DistanceKernels& distances;
+  const MomentTable& moments;
   const char* name;
 };
 
-#define WBM_TABLES(isa) \
-  Tables{isa::log_kernels, isa::scaling_kernels, isa::factor_kernels, isa::small_kernels, isa::distance_kernels, #isa}
+#define WBM_TABLES(isa)                                                                                          \
+  Tables{isa::log_kernels,      isa::scaling_kernels, isa::factor_kernels, isa::small_kernels, isa::distance_kernels, \
+         isa::moment_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -107,6 +110,14 @@ DistanceKernel<float> distance_kernel<float>() {
 template <>
 DistanceKernel<double> distance_kernel<double>() {
   return chosen().distances.float64;
+}
+template <>
+const MomentKernels<float>& moment_kernels<float>() {
+  return chosen().moments.float32;
+}
+template <>
+const MomentKernels<double>& moment_kernels<double>() {
+  return chosen().moments.float64;
 }
 const char* instruction_set() { return chosen().name; }
 

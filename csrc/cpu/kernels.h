@@ -250,6 +250,22 @@ struct DistanceKernels {
   DistanceKernel<double> float64;
 };
 
+// --- moments of a weight matrix (kernels_moments.cpp) ------------------------------------------------------------------
+template <typename S>
+struct MomentKernels {
+  // out = W Z: W_rt stands at w[r * row_step + t * term_step]; Z (terms) and out (rows) have rows of `padded` entries, a multiple
+  // of kDistanceColumns
+  void (*products)(const S* w, std::int64_t row_step, std::int64_t term_step, std::int64_t rows, std::int64_t terms,
+                   const S* z, std::int64_t padded, S* out);
+  // rows_i = sum_j w_ij, columns_j += sum_i w_ij of a contiguous W (n x m)
+  void (*margins)(const S* w, std::int64_t n, std::int64_t m, double* rows, double* columns);
+};
+
+struct MomentTable {
+  MomentKernels<float> float32;
+  MomentKernels<double> float64;
+};
+
 // --- the tables of the machine the code runs on ----------------------------------------------------------------------------
 template <typename T>
 const RowKernels<T>& row_kernels();
@@ -265,6 +281,8 @@ const SmallKernels<S>& small_kernels();
 const SmallVectors& small_vectors();
 template <typename S>
 DistanceKernel<S> distance_kernel();
+template <typename S>
+const MomentKernels<S>& moment_kernels();
 const char* instruction_set();
 
 }  // namespace wbm
