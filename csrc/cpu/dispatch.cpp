@@ -104,11 +104,11 @@ const SmallKernels<double>& small_kernels<double>() {
 }
 const SmallVectors& small_vectors() { return chosen().small.vectors; }
 template <>
-DistanceKernel<float> distance_kernel<float>() {
+const DistanceKernel<float>& distance_kernel<float>() {
   return chosen().distances.float32;
 }
 template <>
-DistanceKernel<double> distance_kernel<double>() {
+const DistanceKernel<double>& distance_kernel<double>() {
   return chosen().distances.float64;
 }
 template <>
