@@ -49,11 +49,10 @@ docs: $(VENV)/docs.stamp
 fuzz: $(VENV)/test.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/trust/fuzz.py --seconds $(SECONDS)
 
-# libgomp is left out of the wheel: torch brings one, and two OpenMP runtimes in a process are one too many.
 wheel: $(VENV)/wheel.stamp
 	rm -rf build/wheel
 	WBM_CUDA=$(WBM_CUDA) WBM_CUDA_ARCHS="$(WBM_CUDA_ARCHS)" $(BIN)/python -m build --outdir build/wheel
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir $(DIST) build/wheel/*.whl
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir $(DIST) build/wheel/*.whl
 	cp build/wheel/*.tar.gz $(DIST)
 	ls -l $(DIST)
 

@@ -36,7 +36,7 @@ RESULTS = HERE / "results"
 PHASES = ("forward", "backward")
 LIMIT = 0.05  # relative growth from which the check fails
 ISA = "avx2"
-ENVIRONMENT = {"WBM_MAX_ISA": ISA, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+ENVIRONMENT = {"WBM_MAX_ISA": ISA, "OMP_NUM_THREADS": "1"}
 
 
 def compiler_version() -> str:

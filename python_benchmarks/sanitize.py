@@ -6,9 +6,6 @@ python -m python_benchmarks.sanitize thread     # one of address, undefined, thr
 Sources and flags are those of CMakeLists.txt: kernels*.cpp once per instruction set, the others once. The driver runs
 with the plainest kernels and with the widest ones of this machine. Objects stay under build/native and are compiled
 again when a source or header is newer.
-
-Data races: ThreadSanitizer does not see the synchronisation inside libgomp and would report every parallel loop, so the
-thread build is linked with tests/native/openmp_threads.cpp in its place (the reasons stand there).
 """
 
 from __future__ import annotations
@@ -29,7 +26,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "native"
 DRIVER = ROOT / "tests" / "native" / "driver.cpp"
-OPENMP = ROOT / "tests" / "native" / "openmp_threads.cpp"
 SANITIZERS = {
     "none": [],
     "address": ["-fsanitize=address"],
@@ -39,7 +35,6 @@ SANITIZERS = {
 }
 ALL = ("address,undefined", "thread")
 OPTIONS = {
-    "OMP_WAIT_POLICY": "passive",  # small problems on a busy machine: no spinning between loops
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1",
@@ -115,11 +110,10 @@ def build(sanitizer: str, jobs: int | None = None, source: Path = DRIVER, level:
     cxx, folder = compiler(), BUILD / sanitizer.replace(",", "-")
     folder.mkdir(parents=True, exist_ok=True)
     flags = [
-        "-std=c++17", level, "-Wall", "-Wextra", "-Wno-psabi", "-fopenmp", f"-I{ROOT / 'csrc'}",
+        "-std=c++17", level, "-Wall", "-Wextra", "-Wno-psabi", "-pthread", f"-I{ROOT / 'csrc'}",
         *(["-g", "-fno-omit-frame-pointer", *SANITIZERS[sanitizer]] if sanitizer != "none" else []),
     ]  # fmt: skip
     newest_header = max(path.stat().st_mtime for path in (ROOT / "csrc").rglob("*.h"))
-    parts = units(source) + ([Unit(OPENMP, ())] if sanitizer == "thread" else [])
 
     def compile_unit(unit: Unit) -> Path:
         command = [cxx, *flags, *unit.flags, "-c", str(unit.source)]
@@ -131,10 +125,9 @@ def build(sanitizer: str, jobs: int | None = None, source: Path = DRIVER, level:
         return target
 
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        objects = [str(path) for path in pool.map(compile_unit, parts)]
-    runtime = ["-pthread"] if sanitizer == "thread" else ["-fopenmp"]
+        objects = [str(path) for path in pool.map(compile_unit, units(source))]
     driver = folder / source.stem
-    _call([cxx, *SANITIZERS[sanitizer], *objects, *runtime, "-o", str(driver)])
+    _call([cxx, *SANITIZERS[sanitizer], *objects, "-pthread", "-o", str(driver)])
     return driver
 
 

@@ -2,9 +2,6 @@
 
 The environment variable ``WBM_BACKEND`` is read once, here: ``native`` (default) is the compiled module, ``reference``
 does without it and runs everything in plain torch, orders of magnitude slower.
-
-torch is imported first on purpose: the module is linked against ``libgomp.so.1`` and torch brings a library of that
-name, so that one OpenMP runtime serves both.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ void refuse(const View<T>& view, const Adjoint& adjoint, std::int64_t p) {
 }
 
 template <typename T>
-void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Team& team, int threads) {
+void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Team& team) {
   if (adjoint.kept && adjoint.kept[p] && adjoint.mode != Gradient::unrolled) {
     const auto& kept = static_cast<const KeptProblem<T>&>(*adjoint.kept[p]);
     View<T> view = kept.view;
@@ -43,7 +43,7 @@ void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Te
   if (view.status & kRefused)
     refuse(view, adjoint, p);
   else if (adjoint.mode == Gradient::unrolled)
-    unrolled_gradient(view, adjoint, p, threads);
+    unrolled_gradient(view, adjoint, p, team);
   else
     implicit_gradient(view, adjoint, p, team);
 }
@@ -51,23 +51,22 @@ void gradient(const Problem& problem, const Adjoint& adjoint, std::int64_t p, Te
 template <typename T>
 void gradient_all(const Problem& problem, const Adjoint& adjoint) {
   const Threads threads(problem.batch, problem.n, problem.m, adjoint.threads);
-  if (threads.within > 1 && adjoint.mode != Gradient::unrolled) {
-    Team::run(threads.within, [&](Team& team) {
-      for (std::int64_t p = 0; p < problem.batch; ++p) gradient<T>(problem, adjoint, p, team, 1);
-    });
+  if (threads.within > 1) {
+    Team team(threads.within);
+    for (std::int64_t p = 0; p < problem.batch; ++p) gradient<T>(problem, adjoint, p, team);
     return;
   }
-#pragma omp parallel num_threads(threads.across) if (threads.across > 1)
-  {
+  Team(threads.across).deal(problem.batch, kProblems, [&](const auto& next) {
+    Team alone;
     std::optional<SmallGradient<T>> small;
-    if (SmallGradient<T>::fits(problem, adjoint)) small.emplace(problem, adjoint);
-#pragma omp for schedule(dynamic, 2)
-    for (std::int64_t p = 0; p < problem.batch; ++p) {
-      Team alone;
-      const bool kept = adjoint.kept && adjoint.kept[p];
-      if (kept || !small || !small->run(p)) gradient<T>(problem, adjoint, p, alone, threads.within);
+    for (std::int64_t p, end; next(p, end);) {
+      if (!small && SmallGradient<T>::fits(problem, adjoint)) small.emplace(problem, adjoint);
+      for (; p < end; ++p) {
+        const bool kept = adjoint.kept && adjoint.kept[p];
+        if (kept || !small || !small->run(p)) gradient<T>(problem, adjoint, p, alone);
+      }
     }
-  }
+  });
 }
 
 }  // namespace

@@ -103,37 +103,37 @@ template <typename T>
 void solve_all(const Problem& problem, const Options& options, const Solution& solution) {
   const Threads threads(problem.batch, problem.n, problem.m, options.threads);
   if (threads.within > 1) {
-    Team::run(threads.within, [&](Team& team) {
-      for (std::int64_t p = 0; p < problem.batch; ++p)
-        if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, team);
-    });
+    Team team(threads.within);
+    for (std::int64_t p = 0; p < problem.batch; ++p)
+      if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, team);
     return;
   }
-#pragma omp parallel num_threads(threads.across) if (threads.across > 1)
-  {
+  Team(threads.across).deal(problem.batch, kProblems, [&](const auto& next) {
+    Team alone;
     std::optional<SmallSolver<T>> small;
-    if (SmallSolver<T>::fits(problem, options, solution)) small.emplace(problem, options, solution);
-#pragma omp for schedule(dynamic, 2)
-    for (std::int64_t p = 0; p < problem.batch; ++p) {
-      Team alone;
-      if (raised(options.interrupt) || (small && small->solve(p))) continue;
-      solve_one<T>(problem, options, solution, p, alone);
+    for (std::int64_t p, end; next(p, end);) {
+      if (!small && SmallSolver<T>::fits(problem, options, solution)) small.emplace(problem, options, solution);
+      for (; p < end; ++p) {
+        if (raised(options.interrupt) || (small && small->solve(p))) continue;
+        solve_one<T>(problem, options, solution, p, alone);
+      }
     }
-  }
+  });
 }
 
 template <typename T>
 void mean_all(const Problem& problem, double* mean, int available) {
   const Threads threads(problem.batch, problem.n, problem.m, available);
-#pragma omp parallel for num_threads(threads.across) if (threads.across > 1) schedule(dynamic)
-  for (std::int64_t p = 0; p < problem.batch; ++p) {
-    View<T> view;
-    view.open(problem, p);
-    const double nan = std::numeric_limits<double>::quiet_NaN();
-    mean[p] = view.status & (kNanCost | kInvalidMass) ? nan
-              : view.cost_count                       ? view.cost_sum / static_cast<double>(view.cost_count)
-                                                      : 20.0;
-  }
+  Team(threads.across).split(problem.batch, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t p = begin; p < end; ++p) {
+      View<T> view;
+      view.open(problem, p);
+      const double nan = std::numeric_limits<double>::quiet_NaN();
+      mean[p] = view.status & (kNanCost | kInvalidMass) ? nan
+                : view.cost_count                       ? view.cost_sum / static_cast<double>(view.cost_count)
+                                                        : 20.0;
+    }
+  });
 }
 
 }  // namespace

@@ -99,6 +99,6 @@ void implicit_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t
 template <typename T>
 void implicit_gradient(const KeptProblem<T>& kept, const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team);
 template <typename T>
-void unrolled_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads);
+void unrolled_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team);
 
 }  // namespace wbm

@@ -37,10 +37,8 @@ double distances(const Points& x, const Points& y, std::int64_t k, bool scaled, 
                         right_squares.data(), k, m, padded, scale, out + i * m);
   };
   const std::int64_t parts = (n + kBand - 1) / kBand;
-  // From 2^24 multiply-adds on, some tenths of a millisecond: a region of several threads ends when the last of them has
-  // come, and one that sleeps may come as late as the scheduler's next tick.
-  const Threads threads(1, n * k / 128, m, available);
-  Team::run(threads.within, [&](Team& team) { team.split(parts, bands); });
+  const Threads threads(1, n * k / 128, m, available);  // from 2^24 multiply-adds on, some tenths of a millisecond
+  Team(threads.within).split(parts, bands);
   return mean;
 }
 

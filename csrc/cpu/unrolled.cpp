@@ -27,8 +27,8 @@ constexpr std::int64_t kBlock = 256;  // columns a thread sums at a time
 template <typename T>
 class UnrolledGradient {
  public:
-  UnrolledGradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads)
-      : view_(view), kernels_(row_kernels<T>()), threads_(threads), n_(view.n), m_(view.m),
+  UnrolledGradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team)
+      : view_(view), kernels_(row_kernels<T>()), team_(team), n_(view.n), m_(view.m),
         history_(adjoint.history + p * (adjoint.max_iter + 1) * (n_ + m_)), iterations_(adjoint.iterations[p]),
         up_(read_upstream(view.rows, view.columns, adjoint, p)), d_cost_(new double[n_ * m_]), da_(n_), db_(m_),
         h_f_(n_), h_g_(m_), flow_f_(n_), flow_g_(m_) {}
@@ -167,11 +167,9 @@ class UnrolledGradient {
   void through_columns(std::int64_t l) {
     unshift(view_.columns, g(l), h_g_);
     set_flow(view_.columns, up_.g, flow_g_, db_);
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
-    {
+    team_.split(n_, [&](std::int64_t begin, std::int64_t end) {
       std::vector<double> w(m_);
-#pragma omp for schedule(static)
-      for (std::int64_t i = 0; i < n_; ++i) {
+      for (std::int64_t i = begin; i < end; ++i) {
         if (!view_.rows.active[i]) continue;
         kernels_.plan(view_.row(i), view_.mask_row(i), f(l)[i], h_g_.data(), view_.inverse_epsilon, w.data(), 0, m_);
         double sum = 0.0;
@@ -182,7 +180,7 @@ class UnrolledGradient {
         }
         up_.f[i] -= sum;
       }
-    }
+    });
     if (differentiable_at_zero(view_.rows))
       for (std::int64_t i = 0; i < n_; ++i)
         if (!(view_.rows.mass[i] > 0.0))
@@ -196,11 +194,9 @@ class UnrolledGradient {
     set_flow(view_.rows, up_.f, flow_f_, da_);
     std::fill(up_.f.begin(), up_.f.end(), 0.0);
     std::fill(up_.g.begin(), up_.g.end(), 0.0);
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
-    {
+    team_.split((m_ + kBlock - 1) / kBlock, [&](std::int64_t first, std::int64_t last) {
       std::vector<double> w(m_);
-#pragma omp for schedule(static)
-      for (std::int64_t begin = 0; begin < m_; begin += kBlock) {
+      for (std::int64_t begin = first * kBlock; begin < std::min(last * kBlock, m_); begin += kBlock) {
         const std::int64_t end = std::min(begin + kBlock, m_);
         for (std::int64_t i = 0; i < n_; ++i) {
           if (!view_.rows.active[i]) continue;
@@ -212,7 +208,7 @@ class UnrolledGradient {
           }
         }
       }
-    }
+    });
     if (l > 1 && differentiable_at_zero(view_.columns))  // the start does not depend on b
       for (std::int64_t j = 0; j < m_; ++j)
         if (!(view_.columns.mass[j] > 0.0))
@@ -235,7 +231,7 @@ class UnrolledGradient {
 
   const View<T>& view_;
   const RowKernels<T>& kernels_;
-  const int threads_;
+  Team& team_;
   const std::int64_t n_, m_;
   const double* history_;
   const std::int64_t iterations_;
@@ -247,11 +243,11 @@ class UnrolledGradient {
 }  // namespace
 
 template <typename T>
-void unrolled_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, int threads) {
-  UnrolledGradient<T>(view, adjoint, p, threads).run(adjoint, p);
+void unrolled_gradient(const View<T>& view, const Adjoint& adjoint, std::int64_t p, Team& team) {
+  UnrolledGradient<T>(view, adjoint, p, team).run(adjoint, p);
 }
 
-template void unrolled_gradient<float>(const View<float>&, const Adjoint&, std::int64_t, int);
-template void unrolled_gradient<double>(const View<double>&, const Adjoint&, std::int64_t, int);
+template void unrolled_gradient<float>(const View<float>&, const Adjoint&, std::int64_t, Team&);
+template void unrolled_gradient<double>(const View<double>&, const Adjoint&, std::int64_t, Team&);
 
 }  // namespace wbm
