@@ -38,11 +38,13 @@ class Solved(NamedTuple):
 
 
 def _takes(*tensors: Tensor) -> bool:
-    return (
-        BACKEND == "native"
-        and not is_transformed(*tensors)
-        and all(x.device.type == "cpu" and x.layout is torch.strided for x in tensors)
-    )
+    if BACKEND != "native" or is_transformed(*tensors):
+        return False
+    return all(map(_dense, tensors))
+
+
+def _dense(x: Tensor) -> bool:
+    return x.is_cpu and x.layout is torch.strided
 
 
 def _number(value: object) -> bool:
@@ -132,10 +134,12 @@ def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: C
     if len(tensors) != 3 and not (len(tensors) == 4 and tensors[3] is None):
         return None
     q, treated, phi = tensors[:3]
-    if not all(isinstance(x, Tensor) for x in (q, treated, phi)) or not _takes(q, treated, phi):
+    if not (isinstance(q, Tensor) and isinstance(treated, Tensor) and isinstance(phi, Tensor)):
+        return None
+    if not _takes(q, treated, phi):
         return None
     masses, against, clip, min_ess = options["masses"], options["against"], options["clip"], options["min_ess"]
-    flags = (options["logits"], options["scale_cost"], options["detach_representation"])
+    logits, scaled, detached = options["logits"], options["scale_cost"], options["detach_representation"]
     size, kind = q.numel(), q.dtype
     if (
         q.dim() != 1
@@ -151,7 +155,7 @@ def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: C
         or against not in AGAINST
         or not (_number(clip) and 0 <= clip < 0.5)
         or not (min_ess is None or (_number(min_ess) and 0 <= min_ess <= 1))
-        or any(type(flag) is not bool for flag in flags)
+        or not (type(logits) is bool and type(scaled) is bool and type(detached) is bool)
     ):
         return None
     solve = _solve_numbers(
@@ -159,7 +163,6 @@ def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: C
     )
     if solve is None:
         return None
-    logits, scaled, detached = flags
     if detached:
         phi = phi.detach()
     q, treated = q.contiguous(), treated.contiguous()
@@ -217,15 +220,13 @@ def _sides(other: Tensor, arms: bool) -> tuple[tuple[int, int, int], tuple[int, 
     return (_columns(other[0]), _columns(other[1])) if arms else (_columns(other), _columns(other))
 
 
-def _fits(mask: Tensor, size: int, outcomes: tuple[Tensor | None, ...]) -> bool:
+def _fits(mask: Tensor, size: int, outcome: Tensor | None, other: Tensor | None) -> bool:
     """Whether groups and outcomes have the shapes that they should have."""
-    shapes = {x.shape for x in outcomes if x is not None}
-    return (
-        mask.dtype == torch.bool
-        and mask.shape == (size,)
-        and len(shapes) <= 1
-        and all(len(shape) in (1, 2) and shape[0] == size and 0 not in shape for shape in shapes)
-    )
+    if mask.dtype != torch.bool or mask.shape != (size,):
+        return False
+    if outcome is None or other is None:
+        return True
+    return outcome.dim() in (1, 2) and outcome.shape == other.shape and len(outcome) == size and outcome.numel() > 0
 
 
 def outcome_value(
@@ -259,18 +260,18 @@ def outcome_value(
     composed : callable, (r, other) -> Tensor
         The same in operations of torch.
     """
-    pair = (r,) if gamma == 0 else (r, outcome, other)
     mask = treated if isinstance(treated, Tensor) else None
-    if any(x is None for x in pair) or not _takes(*pair, *(() if mask is None else (mask,))):  # type: ignore[arg-type]
+    if gamma == 0:
+        outcome = other = None
+    elif outcome is None or other is None or not _takes(outcome, other) or not outcome.dtype == other.dtype == r.dtype:
         return None
-    if r.dim() != 2:
+    if not (_takes(r) if mask is None else _takes(r, mask)) or r.dim() != 2:
         return None
-    kind, size = r.dtype, len(r)
+    kind, (size, k) = r.dtype, r.shape
     if (
         kind not in (torch.float32, torch.float64)
-        or any(x.dtype != kind for x in pair)  # type: ignore[union-attr]
-        or not 0 < size * size * r.shape[1] <= 4 * MOST_OPERATIONS
-        or (mask is not None and not _fits(mask, size, pair[1:]))
+        or not 0 < size * size * k <= 4 * MOST_OPERATIONS
+        or (mask is not None and not _fits(mask, size, outcome, other))
     ):
         return None
     solve = _solve_numbers(epsilon, kappa, reference, tol, max_iter, grad)
@@ -279,18 +280,15 @@ def outcome_value(
     if r.stride(1) != 1:
         r = r.contiguous()
     factual, sides, d = _NOWHERE, (_NOWHERE, _NOWHERE), 0
-    if gamma != 0:
-        assert outcome is not None
-        assert other is not None
+    if outcome is not None and other is not None:
         factual, sides = _columns(outcome), _sides(other, mask is None)
         d = outcome.shape[1] if outcome.dim() == 2 else 1
     if mask is not None:
         mask = mask.contiguous()
-    attached = r if gamma == 0 else other
-    wanted = torch.is_grad_enabled() and (r.requires_grad or attached.requires_grad)  # type: ignore[union-attr]
+    wanted = torch.is_grad_enabled() and (r.requires_grad or (other is not None and other.requires_grad))
     value = torch.empty((), dtype=kind)
     term, _, _, _, mass, residual = core.cpu_outcome_term(
-        (r.data_ptr(), r.stride(0), size, r.shape[1]),
+        (r.data_ptr(), r.stride(0), size, k),
         *((0, treated) if mask is None else (mask.data_ptr(), 0)),
         d, factual, *sides, (kind == torch.float64, scale, gamma), (*solve, wanted), value.data_ptr(),
     )  # fmt: skip
@@ -298,5 +296,5 @@ def outcome_value(
         return None
     if wanted:
         held = _Held(term, mask, tol, composed)
-        value = _Outcome.apply(r, other if gamma != 0 else None, held, [value])  # type: ignore[no-untyped-call]
+        value = _Outcome.apply(r, other, held, [value])  # type: ignore[no-untyped-call]
     return Solved(value, mass, residual)
