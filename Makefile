@@ -30,7 +30,8 @@ run: $(VENV)/run.stamp
 	$(BIN)/python -m wbm_ext compare --data $(DATA) $(if $(ROOT),--root $(ROOT)) --seeds $(SEEDS) --out $(OUT)
 
 test: $(VENV)/test.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile   # two runners, a thread each; tests that need more ask
+	# two runners, a thread each (tests that need more ask), a file to a runner in the order of tests/conftest.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-reference: $(VENV)/test.stamp
 	WBM_BACKEND=reference OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not native and not slow" tests/solver tests/losses

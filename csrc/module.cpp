@@ -58,6 +58,9 @@ void bind_structs(py::module_& module) {
       .def_property(
           "reference", [](const Problem& p) { return static_cast<int>(p.reference); },
           [](Problem& p, int value) { p.reference = static_cast<wbm::Reference>(value); })
+      .def_property(
+          "bits16", [](const Problem& p) { return static_cast<int>(p.bits16); },
+          [](Problem& p, int value) { p.bits16 = static_cast<wbm::Bits16>(value); })
       .WBM_POINTER(Problem, const void, cost)
       .WBM_POINTER(Problem, const std::uint8_t, mask)
       .WBM_POINTER(Problem, const double, a)

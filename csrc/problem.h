@@ -10,7 +10,8 @@
 //
 //     f_i = s1 log a_i - lambda1 log sum_j exp((g_j - D_ij) / eps),   s1 = lambda1 (entropy), eps (product);  same for g.
 //
-// Everything of size n or m is float64; only what has the size of D comes in float32 or float64.
+// Everything of size n or m is float64; only what has the size of D comes in float32 or float64, on a device also in 16 bits,
+// with the arithmetic of float32.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,7 @@ namespace wbm {
 enum class Reference : int { entropy = 0, product = 1 };
 enum class Criterion : int { marginal = 0, scaling = 1 };
 enum class Method : int { sinkhorn = 0, accelerated = 1 };
+enum class Bits16 : int { none = 0, float16 = 1, bfloat16 = 2 };
 enum class Gradient : int { implicit = 0, frozen = 1, unrolled = 2 };
 
 // Per problem, a union of these bits. Bits above kRescaled mean that the input was refused and nothing was solved.
@@ -41,7 +43,8 @@ inline constexpr std::int32_t kRefused = ~31;
 // Layout: problem p, row i, column j of D stands at cost[p * cost_stride_problem + i * cost_stride_row + j]; the mask alike.
 struct Problem {
   std::int64_t batch = 0, n = 0, m = 0;
-  bool float64 = false;  // type of cost (and of the gradient in it)
+  bool float64 = false;          // type of cost (and of the gradient in it)
+  Bits16 bits16 = Bits16::none;  // CUDA only: that type where it is neither float32 nor float64
   const void* cost = nullptr;
   std::int64_t cost_stride_problem = 0, cost_stride_row = 0;
   const std::uint8_t* mask = nullptr;  // 1 = the pair may carry mass; nullptr = every pair may
@@ -78,8 +81,8 @@ struct Solution {
   std::int32_t* status = nullptr;     // (batch)
   double* history = nullptr;          // (batch, max_iter + 1, n + m) f, g after every iteration (0: the start), or nullptr;
                                       // recording keeps the iterations in the log domain
-  Kept** kept = nullptr;              // (batch) CPU only: what the backward may use, the caller's to delete; nullptr where there
-                                      // is nothing, and nullptr: not wanted
+  Kept** kept = nullptr;              // (batch) CPU only: what the backward may use, the caller's to delete; nullptr where
+                                      // there is nothing, and nullptr: not wanted
 };
 
 // A cost that D's type can hold.
@@ -96,7 +99,7 @@ struct Adjoint {
   const double* grad_regularized = nullptr;  // (batch)
   const double* grad_f = nullptr;            // (batch, n)
   const double* grad_g = nullptr;            // (batch, m)
-  void* grad_cost = nullptr;                 // (batch, n, m) contiguous, type of cost; nullptr: not wanted (never with unrolled)
+  void* grad_cost = nullptr;                 // (batch, n, m) contiguous, type of cost; nullptr: not wanted (not unrolled)
   double* grad_a = nullptr;                  // (batch, n)
   double* grad_b = nullptr;                  // (batch, m)
   double* residual = nullptr;                // (batch) relative residual of the linear system

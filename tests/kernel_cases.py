@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 INF, NAN = np.inf, np.nan
+FLOAT16, BFLOAT16 = 1, 2
 ENTROPY, PRODUCT = 0, 1
 MARGINAL, SCALING = 0, 1
 SINKHORN, ACCELERATED = 0, 1
@@ -40,6 +41,8 @@ class Case:
     tol: float = 1e-6
     max_iter: int = 200
     history: bool = False
+    short: np.ndarray | None = None  # what the kernels read in the place of cost: the same numbers in 16 bits
+    bits16: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -82,7 +85,9 @@ def fields(case: Case) -> dict[str, int]:
     }
     for name in ("cost", "mask", "a", "b", "epsilon", "kappa"):
         given[name] = address(getattr(case, name))
-    given["cost_stride_problem"], given["cost_stride_row"] = _strides(case.cost)
+    read = case.cost if case.short is None else case.short
+    given["cost"] = address(read)
+    given["cost_stride_problem"], given["cost_stride_row"] = _strides(read)
     if case.mask is not None:
         given["mask_stride_problem"], given["mask_stride_row"] = _strides(case.mask)
     return given
@@ -133,6 +138,33 @@ def with_padding(case: Case) -> Case:
     mask = np.zeros((batch, n, m + 3), np.uint8)
     mask[:, :, :m] = 1
     return replace(case, cost=wide[:, :n, :m], mask=mask[:, :, :m])
+
+
+def shortened(values: np.ndarray, bits16: int) -> np.ndarray:
+    """Float32 numbers in the nearest of 16 bits, as integers."""
+    if bits16 == FLOAT16:
+        return values.astype(np.float16).view(np.uint16)
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def lengthened(bits: np.ndarray, bits16: int) -> np.ndarray:
+    """The numbers that such integers stand for, in float32."""
+    if bits16 == FLOAT16:
+        return bits.view(np.float16).astype(np.float32)
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def with_16_bits(case: Case, bits16: int) -> Case:
+    """D rounded to 16 bits, for the kernels in such a type, for the CPU as float32; strides and all else as they are."""
+    short = shortened(case.cost.astype(np.float32), bits16)
+    cost = lengthened(short, bits16)
+    if case.cost.base is not None and not case.cost.flags.c_contiguous:  # rows apart, as in with_padding
+        batch, n, m = case.shape
+        wide = np.full((batch, n + 1, m + 3), 0xFFFF, np.uint16)
+        wide[:, :n, :m] = short
+        short = wide[:, :n, :m]
+    return replace(case, cost=cost, short=short, bits16=bits16)
 
 
 def put(array: np.ndarray, *index_and_value: object) -> np.ndarray:

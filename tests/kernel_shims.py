@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from kernel_cases import Case, Guarded, address, fields
+from kernel_cases import Case, Guarded, address, fields, lengthened
 from wbm_ext._native import core
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +51,7 @@ def structure(name: str, *groups: tuple[type, tuple[str, ...]]) -> type[ctypes.S
 
 INTEGER, NUMBER, POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 ProblemFields = structure(
-    "ProblemFields", (INTEGER, ("batch", "n", "m", "float64", "reference")), (POINTER, ("cost",)),
+    "ProblemFields", (INTEGER, ("batch", "n", "m", "float64", "bits16", "reference")), (POINTER, ("cost",)),
     (INTEGER, ("cost_stride_problem", "cost_stride_row")), (POINTER, ("mask",)),
     (INTEGER, ("mask_stride_problem", "mask_stride_row")), (POINTER, ("a", "b", "epsilon", "kappa")),
 )  # fmt: skip
@@ -92,7 +92,7 @@ def gradient_outputs(work: Backward) -> dict[str, Guarded]:
     shapes = {"grad_cost": (batch, n, m), "grad_a": (batch, n), "grad_b": (batch, m), "residual": (batch,)}
     if not work.wants_cost:
         del shapes["grad_cost"]
-    kinds = {"grad_cost": work.case.cost.dtype}
+    kinds = {"grad_cost": work.case.cost.dtype if work.case.short is None else np.uint16}
     return {name: Guarded(shape, kinds.get(name, np.float64)) for name, shape in shapes.items()}
 
 
@@ -102,7 +102,7 @@ def places(out: dict[str, Guarded]) -> dict[str, int]:
 
 def core_problem(case: Case) -> core.Problem:
     problem = core.Problem()
-    for name, value in fields(case).items():
+    for name, value in fields(replace(case, short=None)).items():
         setattr(problem, name, value)
     return problem
 
@@ -148,6 +148,20 @@ class Shim:
         solves()
         return self.library.wbm_barriers_passed().decode().split()
 
+    def lengthen(self, bits: np.ndarray, bits16: int) -> np.ndarray:
+        """Numbers of 16 bits as the host's kernels read them."""
+        values = np.empty(bits.shape)
+        self.library.wbm_lengthen(
+            *map(ctypes.c_void_p, map(address, (bits, values))), ctypes.c_int64(bits.size), bits16
+        )
+        return values
+
+    def shorten(self, values: np.ndarray, bits16: int) -> np.ndarray:
+        """And as they write them."""
+        bits = np.empty(values.shape, np.uint16)
+        self.library.wbm_shorten(*map(ctypes.c_void_p, map(address, (values, bits))), ctypes.c_int64(bits.size), bits16)
+        return bits
+
     def run(self, call: ctypes.Structure, out: dict[str, Guarded], seed: int, dropped: str) -> dict[str, np.ndarray]:
         """What the kernels wrote; an error where one did wrong, or wrote beside its arrays."""
         workspace = Guarded((self.library.wbm_workspace_bytes(ctypes.byref(call)),), np.uint8)
@@ -168,7 +182,9 @@ class ForwardShim(Shim):
 
     def call(self, case: Case, **to: int) -> ctypes.Structure:
         options = {"method": case.method, "criterion": case.criterion, "tol": case.tol, "max_iter": case.max_iter}
-        return ForwardCall(problem=ProblemFields(**fields(case)), **options, init_g=address(case.init_g), **to)
+        return ForwardCall(
+            problem=ProblemFields(**fields(case), bits16=case.bits16), **options, init_g=address(case.init_g), **to
+        )
 
     def solve(self, case: Case, seed: int = 1, dropped: str = "") -> dict[str, np.ndarray]:
         out = outputs(case)
@@ -200,8 +216,12 @@ class BackwardShim(Shim):
         out = gradient_outputs(work)
         given = {name: address(array) for name, array in work.inputs.items()} | places(out)
         case = work.case
-        call = BackwardCall(problem=ProblemFields(**fields(case)), mode=work.mode, max_iter=case.max_iter, **given)
-        return self.run(call, out, seed, dropped)
+        problem = ProblemFields(**fields(case), bits16=case.bits16)
+        call = BackwardCall(problem=problem, mode=work.mode, max_iter=case.max_iter, **given)
+        got = self.run(call, out, seed, dropped)
+        if case.short is not None and work.wants_cost:
+            got["grad_cost"] = lengthened(got["grad_cost"], case.bits16)
+        return got
 
 
 def check(shim: ForwardShim, case: Case, seed: int = 1, iterations: bool = True) -> dict[str, np.ndarray]:

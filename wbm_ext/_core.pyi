@@ -30,6 +30,7 @@ class Problem:
     n: int
     m: int
     float64: bool
+    bits16: int
     cost_stride_problem: int
     cost_stride_row: int
     mask_stride_problem: int

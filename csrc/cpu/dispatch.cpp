@@ -4,17 +4,19 @@
 #include <string>
 
 #include "cpu/kernels.h"
+#include "cpu/kernels_small.h"
 
 namespace wbm {
 
-#define WBM_DECLARE(isa)                          \
-  namespace isa {                                 \
-  extern const LogKernels log_kernels;            \
-  extern const ScalingTable scaling_kernels;      \
-  extern const FactorKernels factor_kernels;      \
-  extern const SmallTable small_kernels;          \
-  extern const DistanceKernels distance_kernels;  \
-  extern const MomentTable moment_kernels;        \
+#define WBM_DECLARE(isa)                                  \
+  namespace isa {                                         \
+  extern const LogKernels log_kernels;                    \
+  extern const ScalingTable scaling_kernels;              \
+  extern const FactorKernels factor_kernels;              \
+  extern const SmallTable small_kernels;                  \
+  extern const SmallGradientTable small_gradient_kernels; \
+  extern const DistanceKernels distance_kernels;          \
+  extern const MomentTable moment_kernels;                \
   }
 WBM_DECLARE(baseline)
 #ifdef WBM_X86
@@ -29,14 +31,15 @@ struct Tables {
   const ScalingTable& scaling;
   const FactorKernels& factor;
   const SmallTable& small;
+  const SmallGradientTable& small_gradient;
   const DistanceKernels& distances;
   const MomentTable& moments;
   const char* name;
 };
 
-#define WBM_TABLES(isa)                                                                                          \
-  Tables{isa::log_kernels,      isa::scaling_kernels, isa::factor_kernels, isa::small_kernels, isa::distance_kernels, \
-         isa::moment_kernels, #isa}
+#define WBM_TABLES(isa)                                                                             \
+  Tables{isa::log_kernels,   isa::scaling_kernels,        isa::factor_kernels,   isa::small_kernels, \
+         isa::small_gradient_kernels, isa::distance_kernels, isa::moment_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -103,6 +106,15 @@ const SmallKernels<double>& small_kernels<double>() {
   return chosen().small.float64;
 }
 const SmallVectors& small_vectors() { return chosen().small.vectors; }
+template <>
+const SmallGradientKernels<float>& small_gradient_kernels<float>() {
+  return chosen().small_gradient.float32;
+}
+template <>
+const SmallGradientKernels<double>& small_gradient_kernels<double>() {
+  return chosen().small_gradient.float64;
+}
+const SmallGradientVectors& small_gradient_vectors() { return chosen().small_gradient.vectors; }
 template <>
 const DistanceKernel<float>& distance_kernel<float>() {
   return chosen().distances.float32;

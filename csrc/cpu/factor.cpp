@@ -55,7 +55,8 @@ void Factor::make(const StoredMatrix<double>& k, const std::vector<double>& weig
     if (stop < size)
       split_triangle(team, parallel && size - stop >= 4 * kFactorPanel, stop / tile, tiles,
                      [&](std::int64_t begin, std::int64_t end) {
-                       kernels.update(factor_.data(), stride, start, stop, panel_.data(), std::max(begin * tile, stop), end * tile);
+                       kernels.update(factor_.data(), stride, start, stop, panel_.data(), std::max(begin * tile, stop),
+                                      end * tile);
                      });
     kernels.keep(factor_.data(), stride, size, start, stop, panel_.data());
   }

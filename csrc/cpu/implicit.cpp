@@ -177,7 +177,8 @@ class ImplicitGradient {
   double solve_in(bool crawls = false) {
     const auto k = [&](const Side& side) { return side.hard ? 1.0 : 1.0 + view_.epsilon / side.kappa; };
     const double k1 = k(view_.rows), k2 = k(view_.columns);
-    const PlanSystem system{k1, k2, view_.both_hard(), tolerance_, crawls}, turned{k2, k1, view_.both_hard(), tolerance_, crawls};
+    const PlanSystem system{k1, k2, view_.both_hard(), tolerance_, crawls};
+    const PlanSystem turned{k2, k1, view_.both_hard(), tolerance_, crawls};
     if constexpr (std::is_same_v<W, S>)
       if (m_ <= n_) return solve_plan_system<W>({k_, u_, v_, r_, c_, factor_}, system, h1_, h2_, x_, y_);
     if (m_ <= n_) {
@@ -219,8 +220,8 @@ class ImplicitGradient {
       for (std::int64_t i = begin; i < end; ++i) {
         const double f = view_.rows.active[i] ? f_[i] : -kInf;
         build_kernel<T, S>().plan_gradient(view_.row(i), view_.mask_row(i), k_.row(i), u_[i], v_.data(), f, g_,
-                                           view_.inverse_epsilon, frozen ? constant : constant + x_[i], frozen ? 0.0 : up_.sharp,
-                                           frozen ? none.data() : y_.data(), out + i * m_, m_);
+                                           view_.inverse_epsilon, frozen ? constant : constant + x_[i],
+                                           frozen ? 0.0 : up_.sharp, frozen ? none.data() : y_.data(), out + i * m_, m_);
       }
     });
     if (frozen) return;

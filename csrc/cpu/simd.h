@@ -169,8 +169,8 @@ inline Vec32 high_half(Wide32 x) {
 #endif
 }
 
-// The same in float32 of sixteen lanes, to about 1e-7 relative; 0 below -87.336. The exponent is reduced in float64: x may be the
-// small difference of large numbers. k stands in the low bits of x / log 2 + 1.5 2^52; where x is out of range it is
+// The same in float32 of sixteen lanes, to about 1e-7 relative; 0 below -87.336. The exponent is reduced in float64: x may be
+// the small difference of large numbers. k stands in the low bits of x / log 2 + 1.5 2^52; where x is out of range it is
 // anything, its bits are added without a sign and may overflow, and the answer is set at the end.
 inline Wide32 exp_single(Vec low, Vec high) {
   const Vec shift = splat(0x1.8p52);

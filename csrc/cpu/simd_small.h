@@ -1,7 +1,9 @@
-// Small matrices in the lanes of simd.h: transposition, and sums of rows times numbers, each in all lanes.
+// Small matrices in the lanes of simd.h: transposition, sums of rows times numbers, each in all lanes, and rows of a plan.
 #pragma once
 
-#include "cpu/kernels.h"
+#include <type_traits>
+
+#include "cpu/kernels_small.h"
 #include "cpu/simd.h"
 
 namespace wbm::WBM_ISA {
@@ -159,7 +161,8 @@ template <int W, typename S>
 
 // The same with rows of `width` entries.
 template <typename S>
-[[gnu::always_inline]] inline void sum_rows(const S* k, const S* x, std::int64_t count, std::int64_t width, const S* start, S* out) {
+[[gnu::always_inline]] inline void sum_rows(const S* k, const S* x, std::int64_t count, std::int64_t width, const S* start,
+                                            S* out) {
   constexpr int kUnit = static_cast<int>(kSmallPadding / kWide<S>);
   switch (width / kSmallPadding) {
     case 1: return sum_rows<kUnit>(k, x, count, start, out);
@@ -167,6 +170,21 @@ template <typename S>
     case 3: return sum_rows<3 * kUnit>(k, x, count, start, out);
     default: return sum_rows<4 * kUnit>(k, x, count, start, out);
   }
+}
+
+// Exponents of row i of the plan, columns j to j + 7.
+template <typename S>
+inline Vec exponent(const S* d, double row, const double* column, double inverse_epsilon, std::int64_t j) {
+  return (load(column + j) + row) - load(d + j) * inverse_epsilon;
+}
+
+// Rows of the plan in pairs: the sums over columns are read and written once for both. rows_of(i, count) works on rows
+// i, i + count - 1.
+template <typename Rows>
+inline void in_pairs(std::int64_t n, const Rows& rows_of) {
+  std::int64_t i = 0;
+  for (; i + 2 <= n; i += 2) rows_of(i, std::integral_constant<int, 2>());
+  if (i < n) rows_of(i, std::integral_constant<int, 1>());
 }
 
 }  // namespace wbm::WBM_ISA

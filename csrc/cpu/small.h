@@ -7,6 +7,7 @@
 
 #include "cpu/gradient.h"
 #include "cpu/kernels.h"
+#include "cpu/kernels_small.h"
 #include "cpu/memory.h"
 #include "cpu/relaxation.h"
 #include "cpu/report.h"
@@ -99,7 +100,7 @@ class SmallGradient : SmallProblem<T> {
   void centre();
 
   using Base = SmallProblem<T>;
-  using Base::column_, Base::d_, Base::kernels_, Base::memory_, Base::row_, Base::shape_, Base::view_;
+  using Base::column_, Base::d_, Base::memory_, Base::row_, Base::shape_, Base::view_;
 
   const Adjoint& adjoint_;
   T* p_;

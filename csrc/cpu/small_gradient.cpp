@@ -38,7 +38,7 @@ bool SmallGradient<T>::run(std::int64_t p) {
   const auto [n, m, rows, columns] = shape_;
   const double *f = adjoint_.f + p * n, *g = adjoint_.g + p * m;
   if (!Base::set_exponents(f, g)) return false;
-  kernels_.plan(d_, shape_, row_, column_, view_.inverse_epsilon, p_, {r_.data(), c_.data(), h1_, h2_});
+  small_gradient_kernels<T>().plan(d_, shape_, row_, column_, view_.inverse_epsilon, p_, {r_.data(), c_.data(), h1_, h2_});
   // Sums so small that 1/r leaves the range of float64 with what it multiplies; forbidden pairs, and what is not a number
   const auto carries = [&](const std::vector<double>& sums, std::int64_t size, double total) {
     return std::all_of(sums.begin(), sums.begin() + size, [&](double x) { return x > 1e-30 * total && x < kInf; });
@@ -66,8 +66,8 @@ bool SmallGradient<T>::run(std::int64_t p) {
   adjoint_.residual[p] = reached;
   if (adjoint_.grad_cost) {
     for (double& x : x_) x += up_.sharp + up_.regularized;
-    kernels_.gradient(d_, shape_, p_, row_, column_, view_.inverse_epsilon, frozen ? 0.0 : up_.sharp, x_.data(), y_.data(),
-                      static_cast<T*>(adjoint_.grad_cost) + p * n * m);
+    small_gradient_kernels<T>().gradient(d_, shape_, p_, row_, column_, view_.inverse_epsilon, frozen ? 0.0 : up_.sharp,
+                                         x_.data(), y_.data(), static_cast<T*>(adjoint_.grad_cost) + p * n * m);
   }
   write_mass_gradients(view_, d_a_, d_b_, adjoint_, p);
   return true;
@@ -109,14 +109,15 @@ bool SmallGradient<T>::solve(double& reached) {
   constexpr double kTolerance = std::is_same_v<T, float> ? 1e-9 : 1e-14, kEnough = std::is_same_v<T, float> ? 1e-9 : 1e-13;
   constexpr double kReduction = 1e-5;  // that float32 is good for
   constexpr int kMost = 200;           // products in all
-  const SmallVectors& vectors = small_vectors();
+  const SmallGradientKernels<T>& kernels = small_gradient_kernels<T>();
+  const SmallGradientVectors& vectors = small_gradient_vectors();
   vectors.invert(r_.data(), shape_.n, share_, root_r_);
   vectors.invert(c_.data(), shape_.columns, inverse_c_, root_c_);
-  kernels_.balance(p_, shape_, root_r_, root_c_, b_, transposed_);
+  kernels.balance(p_, shape_, root_r_, root_c_, b_, transposed_);
   const double total = vector_kernels().total(c_.data(), shape_.m);
   double unit = 0.0, scale = 0.0, rho = 0.0, before = kInf;
   for (int products = 0;;) {
-    const double size = kernels_.defect(system_, total, &unit, &scale);
+    const double size = kernels.defect(system_, total, &unit, &scale);
     reached = scale > 0.0 ? size / scale : 0.0;
     if (!(reached > kTolerance)) return true;
     if (!(reached < 0.1 * before)) return reached <= kEnough;  // rounding lets it come no closer

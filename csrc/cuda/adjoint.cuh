@@ -113,7 +113,7 @@ WBM_DEVICE bool differentiable_at_zero(const Side& side) { return side.hard || s
 template <typename T>
 inline constexpr double kLargest = static_cast<double>(std::numeric_limits<T>::max());
 
-// A one-sided derivative that leaves the range of D's type is returned as 0, like one that is infinite.
+// A one-sided derivative that leaves the range of the masses' type is returned as 0, like one that is infinite.
 template <typename T>
 WBM_DEVICE double bounded(double d) {
   return fabs(d) <= kLargest<T> ? d : 0.0;

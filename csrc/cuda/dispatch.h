@@ -9,7 +9,8 @@
 // Where rows too long for registers are streamed, what is left of the shared memory keeps those that are being read.
 // In order: the smallest of them whose shared memory holds the matrix; for few problems too large for a cluster the grid,
 // which needs a cooperative launch; for a batch that fills the chip anyhow a block a problem, streamed. `launches` (the log
-// domain, a kernel a step) records histories, watches the scaling criterion, and solves where none of the others runs.
+// domain, a kernel a step) solves where none of the others runs: rows too long for a block's shared memory on a device that
+// launches no grid at once. Criterion and recording are the same in every regime.
 #pragma once
 
 #include <algorithm>
@@ -107,9 +108,8 @@ inline Plan grid_plan(const Problem& problem, const Limits& limits) {
   return share(fair, false);
 }
 
-inline Plan choose(const Problem& problem, const Options& options, bool history, const Limits& limits) {
-  const bool watches_scalings = options.tol > 0.0 && options.criterion == Criterion::scaling;
-  if (history || watches_scalings || problem.n == 0 || problem.m == 0 || problem.batch == 0) return {};
+inline Plan choose(const Problem& problem, const Limits& limits) {
+  if (problem.n == 0 || problem.m == 0 || problem.batch == 0) return {};
   const Plan block = plan_with(problem, Regime::block, 1, true, limits);
   if (fits(block, limits)) return block;
   for (int blocks = 2; blocks <= limits.cluster && blocks <= problem.n; blocks *= 2) {

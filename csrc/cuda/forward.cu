@@ -17,17 +17,28 @@
 namespace wbm::cuda {
 namespace {
 
+// The same for every type of D, so that the workspace is that of the plan.
+Limits limits() { return device_limits(solve_by_cluster<float>, kSolveThreads); }
+
+// Of kernels that read D, and of those that do not: the latter are the same for all types of one arithmetic.
+template <typename T>
+struct Launchers {
+  Launcher<Arguments<T>> matrix;
+  Launcher<Arguments<Real<T>>> vectors;
+};
+
 // The log domain, a kernel a step.
 template <typename T>
-void enqueue_steps(const Launcher<Arguments<T>>& launcher, const Options& options, bool history) {
+void enqueue_steps(const Launchers<T>& launchers, const Options& options, bool history) {
+  const auto& [matrix, vectors] = launchers;
   const bool test = options.tol > 0.0;
   const bool finishes = history || (test && options.criterion == Criterion::scaling) ||
                         (test && options.method == Method::accelerated);
   for (std::int64_t iteration = 0; iteration < options.max_iter; ++iteration) {
-    launcher.rows(row_log_sums<T>);
-    launcher.problems(test_and_update_rows<T>);
-    launcher.columns(update_columns<T>);
-    if (finishes) launcher.problems(finish_iteration<T>);
+    matrix.rows(row_log_sums<T>);
+    vectors.problems(test_and_update_rows<Real<T>>);
+    matrix.columns(update_columns<T>);
+    if (finishes) vectors.problems(finish_iteration<Real<T>>);
   }
 }
 
@@ -50,25 +61,27 @@ void enqueue_solve(const SolveArguments<T>& args, void* stream) {
 template <typename T>
 void enqueue(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {
   Arguments<T> args{problem, options, solution, {}};
-  SolveArguments<T> solve{args, {}, choose(problem, options, solution.history != nullptr, device_limits(solve_by_cluster<T>))};
+  SolveArguments<T> solve{args, {}, choose(problem, limits())};
   const std::size_t used = lay_out(problem, workspace, args.work);
   lay_out(problem, solve.plan, static_cast<char*>(workspace) + used, solve.iterates);
   solve.all = args;
-  const Launcher<Arguments<T>> launcher(problem, args, stream);
+  using R = Real<T>;
+  const Launchers<T> launchers{{problem, args, stream}, {problem, {problem, options, solution, args.work}, stream}};
+  const auto& [matrix, vectors] = launchers;
 
-  launcher.problems(open_masses<T>);
-  launcher.rows(scan_rows<T>);
-  launcher.columns(scan_columns<T>);
-  launcher.problems(start<T>);
+  vectors.problems(open_masses<R>);
+  matrix.rows(scan_rows<T>);
+  matrix.columns(scan_columns<T>);
+  vectors.problems(start<R>);
   if (solve.plan.regime == Regime::launches) {
-    enqueue_steps(launcher, options, solution.history != nullptr);
+    enqueue_steps(launchers, options, solution.history != nullptr);
   } else {
     enqueue_solve(solve, stream);
   }
-  launcher.rows(report_rows<T>);
-  launcher.columns(report_columns<T>);
-  launcher.problems(report<T>);
-  launcher.problems(set_gauge<T>);
+  matrix.rows(report_rows<T>);
+  matrix.columns(report_columns<T>);
+  vectors.problems(report<R>);
+  vectors.problems(set_gauge<R>);
 }
 
 }  // namespace
@@ -76,15 +89,17 @@ void enqueue(const Problem& problem, const Options& options, const Solution& sol
 std::size_t workspace_bytes(const Problem& problem) {
   Workspace work;
   Iterates iterates;
-  // Whatever the options: they choose between this plan and one that needs no iterates.
+  const LoadsCode loads;
   return lay_out(problem, nullptr, work) +
-         lay_out(problem, choose(problem, Options{}, false, device_limits(solve_by_cluster<float>)), nullptr, iterates);
+         lay_out(problem, choose(problem, limits()), nullptr, iterates);
 }
 
 void forward(const Problem& problem, const Options& options, const Solution& solution, void* workspace, void* stream) {
   if (problem.batch == 0) return;
-  problem.float64 ? enqueue<double>(problem, options, solution, workspace, stream)
-                  : enqueue<float>(problem, options, solution, workspace, stream);
+  const LoadsCode loads;
+  by_type_of_cost(problem, [&](auto type) {
+    enqueue<typename decltype(type)::Value>(problem, options, solution, workspace, stream);
+  });
 }
 
 }  // namespace wbm::cuda

@@ -93,10 +93,6 @@ WBM_DEVICE bool test(const Arguments<T>& args, State& state, std::int64_t p) {
   return stops;
 }
 
-WBM_DEVICE bool watches_scalings(const Options& options) {
-  return options.tol > 0.0 && options.criterion == Criterion::scaling;
-}
-
 // A block per problem, O(n + m).
 template <typename T>
 WBM_KERNEL(kMaxThreads) test_and_update_rows(Arguments<T> args) {
@@ -201,6 +197,7 @@ WBM_KERNEL(kMaxThreads) finish_iteration(Arguments<T> args) {
           scaling_change(g, args.work.old_g + p * m, m, state.inverse_epsilon);
       if (change < args.options.tol) {  // false where the change is NaN: an overflow counts as not met
         if (thread_x() == 0) state.status |= kConverged, state.finished = 1;
+        if (args.solution.history) record(args, p, state.iterations);
         continue;
       }
     }

@@ -165,7 +165,7 @@ WBM_DEVICE void implicit_at_zero(const AdjointArguments<T>& args) {
         const double w = side.hard ? -epsilon * log_sum : side.kappa * (1.0 - share);
         d += view.regularized * (w - epsilon * (share - lines.other.side.total));
       }
-      lines.arrays.d_mass[line.index] = bounded<T>(d);
+      lines.arrays.d_mass[line.index] = bounded<Real<T>>(d);
     }
   }
 }
@@ -206,7 +206,7 @@ WBM_DEVICE void add_mass_gradient(const AdjointView<T>& view, const Marginal& si
 template <typename T>
 WBM_DEVICE void bound_at_zero(const Marginal& side, const SideArrays& arrays) {
   for (std::int64_t i = thread_x(); i < side.size; i += threads_x())
-    if (!(side.mass[i] > 0.0)) arrays.d_mass[i] = bounded<T>(arrays.d_mass[i]);
+    if (!(side.mass[i] > 0.0)) arrays.d_mass[i] = bounded<Real<T>>(arrays.d_mass[i]);
 }
 
 // Only directions that keep the total mean anything when both marginals are hard: sum a da = 0. Each thread writes the

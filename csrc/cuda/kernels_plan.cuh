@@ -57,19 +57,18 @@ WBM_KERNEL(kMaxThreads) write_implicit_cost(AdjointArguments<T> args) {
       const double constant = view.refused() ? 0.0 : view.sharp + view.regularized + view.row.x[i];
       for (std::int64_t j = thread_x(); j < view.m; j += threads_x()) {
         if (view.refused()) {
-          out[j] = static_cast<T>(kNan);
+          out[j] = narrowed<T>(kNan);
           continue;
         }
         const double e = view.log_plan(i, j), x = exp(e);
-        T d = static_cast<T>(x > 0.0 ? x * (e * view.sharp + view.column.x[j] + constant) : 0.0);
+        double d = x > 0.0 ? x * (e * view.sharp + view.column.x[j] + constant) : 0.0;
         if (q != 0.0 && view.columns.active[j])
-          d += static_cast<T>(passed_on(view.rows.side, q, view.matrix.exponent(i, j, view.g[j]), view.row.top[i],
-                                        view.row.total[i], inverse_epsilon));
+          d += passed_on(view.rows.side, q, view.matrix.exponent(i, j, view.g[j]), view.row.top[i], view.row.total[i],
+                         inverse_epsilon);
         if (view.column.passed[j] != 0.0 && view.rows.active[i])
-          d += static_cast<T>(passed_on(view.columns.side, view.column.passed[j],
-                                        view.matrix.exponent(i, j, view.f[i]), view.column.top[j],
-                                        view.column.total[j], inverse_epsilon));
-        out[j] = d;
+          d += passed_on(view.columns.side, view.column.passed[j], view.matrix.exponent(i, j, view.f[i]),
+                         view.column.top[j], view.column.total[j], inverse_epsilon);
+        out[j] = narrowed<T>(d);
       }
     }
   }
@@ -85,7 +84,7 @@ WBM_KERNEL(kMaxThreads) write_frozen_cost(AdjointArguments<T> args) {
       T* out = static_cast<T*>(args.adjoint.grad_cost) + (p * view.n + i) * view.m;
       for (std::int64_t j = thread_x(); j < view.m; j += threads_x()) {
         const double x = view.refused() ? kNan : exp(view.log_plan(i, j));
-        out[j] = static_cast<T>(x == 0.0 ? 0.0 : x * weight);
+        out[j] = narrowed<T>(x == 0.0 ? 0.0 : x * weight);
       }
     }
   }

@@ -29,7 +29,7 @@ WBM_FUNCTION double rounding_of(const Place<T, Group>& at, Progress& now) {
 
 template <typename T>
 WBM_DEVICE Mode fast_mode(const SolveArguments<T>& args, const Progress& now) {
-  return args.plan.stored && (sizeof(T) == 8 || !now.precise) ? Mode::stored : Mode::streamed;
+  return args.plan.stored && (sizeof(Real<T>) == 8 || !now.precise) ? Mode::stored : Mode::streamed;
 }
 
 // float32 sums have done what they can: float64 from here, on the potentials reached.
@@ -41,13 +41,22 @@ WBM_DEVICE void refine(const Place<T, Group>& at, Progress& now) {
   now.since_best = 0;
 }
 
+// What is recorded is differentiated as it stands: by float64 sums.
+template <typename T>
+WBM_DEVICE bool precise_from_the_start(const Arguments<T>& args) {
+  const Options& options = args.options;
+  const bool tight = options.tol > 0.0 && options.tol < 2e-7 && !watches_scalings(options);
+  return sizeof(Real<T>) == 8 || tight || args.solution.history;
+}
+
 enum class Verdict { go_on, refine, met, stagnated };
 
-// The residual of the present plan, whose row sums are `rows`: met only on float64 sums of columns and rows.
+// The residual of the present plan, whose row sums are `rows`: met only on float64 sums of columns and rows. Where the
+// scalings are watched the iteration says itself whether it was the last.
 template <typename T, typename Group>
 WBM_FUNCTION Verdict judge(const Place<T, Group>& at, Progress& now, const Tally& rows) {
   const Options& options = at.args.all.options;
-  if (!(options.tol > 0.0) || now.done == 0) return Verdict::go_on;
+  if (!(options.tol > 0.0) || now.done == 0 || at.watches()) return Verdict::go_on;
   const double residual = at.residual(rows, now);
   const bool double_sums = now.precise || now.mode == Mode::log;
   if (residual <= options.tol * (1.0 - 1e-6)) {
@@ -65,31 +74,33 @@ WBM_FUNCTION Verdict judge(const Place<T, Group>& at, Progress& now, const Tally
 template <typename T, typename Group>
 WBM_DEVICE bool iterate(const Place<T, Group>& at, Progress& now) {
   const Options& options = at.args.all.options;
-  now.precise = sizeof(T) == 8 || (options.tol > 0.0 && options.tol < 2e-7);
+  now.precise = precise_from_the_start(at.args.all);
   while (now.done < options.max_iter) {
     at.tell(0, now.mode == Mode::log ? log_rows(at) : sweep_rows(at, now));
     at.group.barrier();
     const Tally rows = at.hear(0);
     const Verdict verdict = judge(at, now, rows);
     if (verdict == Verdict::met || verdict == Verdict::stagnated) return true;
-    if (verdict == Verdict::refine) {
+    Step step = Step::refine;
+    if (verdict != Verdict::refine)
+      step = now.mode == Mode::log ? finish_log_iteration(at, now) : finish_scaling_iteration(at, now, rows);
+    if (step == Step::refine) {
       refine(at, now);
       absorb(at, now, fast_mode(at.args, now));
-      continue;
-    }
-    if (now.mode != Mode::log) {
-      if (finish_scaling_iteration(at, now, rows)) continue;
+    } else if (step == Step::rejected) {
       // Nothing gained since the last absorption: wait longer and longer before the next one, which has float64 sums.
       now.pause = now.pause < 32 ? 2 * now.pause + 1 : 64;
       now.wait = now.pause;
       if (now.pause > 1 && !now.precise) refine(at, now);
       write_potentials(at, now);
       now.mode = Mode::log;
-      continue;
+    } else {
+      record_iteration(at, now);
+      if (step == Step::met) return now.met = true;
+      if (step != Step::accepted && now.done < options.max_iter && --now.wait < 0 &&
+          (now.done == 1 || step == Step::calm))
+        absorb(at, now, fast_mode(at.args, now));
     }
-    const bool calm = finish_log_iteration(at, now);
-    if (now.done < options.max_iter && --now.wait < 0 && (now.done == 1 || calm))
-      absorb(at, now, fast_mode(at.args, now));
   }
   return false;
 }
@@ -108,6 +119,7 @@ WBM_DEVICE void solve_group(const SolveArguments<T>& args) {
     State& state = args.all.work.states[p];
     state.iterations = now.done;
     state.finished = stopped;
+    if (now.met) state.status |= kConverged;
   }
 }
 

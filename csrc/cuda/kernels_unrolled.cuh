@@ -245,7 +245,7 @@ WBM_KERNEL(kMaxThreads) write_replayed_cost(AdjointArguments<T> args) {
     for (std::int64_t i = block_x(); i < view.n; i += grid_x()) {
       T* out = static_cast<T*>(args.adjoint.grad_cost) + (p * view.n + i) * view.m;
       for (std::int64_t j = thread_x(); j < view.m; j += threads_x())
-        out[j] = static_cast<T>(view.refused() ? kNan : view.entries[i * view.m + j]);
+        out[j] = narrowed<T>(view.refused() ? kNan : view.entries[i * view.m + j]);
     }
   }
 }

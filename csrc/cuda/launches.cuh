@@ -23,6 +23,19 @@ inline Extent block(std::int64_t count, std::int64_t limit) {
   return {static_cast<unsigned>(std::max<std::int64_t>(whole / kWarp * kWarp, kWarp)), 1};
 }
 
+template <typename T>
+struct Type {
+  using Value = T;
+};
+
+// call(Type<T>) with the type of D.
+template <typename Call>
+void by_type_of_cost(const Problem& problem, const Call& call) {
+  if (problem.bits16 == Bits16::float16) return call(Type<Half>{});
+  if (problem.bits16 == Bits16::bfloat16) return call(Type<Bfloat16>{});
+  problem.float64 ? call(Type<double>{}) : call(Type<float>{});
+}
+
 // A block per problem, a block per row, a tile per kTileColumns columns.
 template <typename Values>
 class Launcher {

@@ -13,9 +13,17 @@ struct Range {
   std::int64_t first, last;
 };
 
-// Sums over the lines of a block or a group.
+// Sums over the lines of a block or a group: |r - r*|, r, the next r*, lines that left the safe range. Where the scalings are
+// watched, error and mass of the updates are |u' - u|^2 and |u'|^2 instead.
 struct Tally {
-  double error, mass, target, unsafe;  // |r - r*|, r, the next r*, lines that left the safe range
+  double error, mass, target, unsafe;
+
+  // u = exp(potential / eps); the exponents of u and u'.
+  WBM_DEVICE void watch(double before, double after) {
+    const double u = exp(after), change = u - exp(before);  // NaN where both overflow: not met
+    error += change * change;
+    mass += u * u;
+  }
 };
 
 struct AddTallies {

@@ -41,7 +41,8 @@ inline constexpr double kCalm = 8.0;
 // f becomes the next one. The tally: sum of the targets, and how many potentials moved by more than kCalm epsilon.
 template <typename T, typename Group>
 WBM_DEVICE Tally take_rows(const Place<T, Group>& at) {
-  const double calm = kCalm * at.state().epsilon;
+  const double calm = kCalm * at.state().epsilon, inverse_epsilon = at.state().inverse_epsilon;
+  const bool watches = at.watches();
   const Marginal rows = at.rows();
   const Range own = at.own_rows();
   const RowIterate* next = at.row_iterates(0);
@@ -50,6 +51,7 @@ WBM_DEVICE Tally take_rows(const Place<T, Group>& at) {
   for (std::int64_t i = own.first + thread_x(); i < own.last; i += threads_x()) {
     const double before = f[i], after = next[i].base;
     f[i] = after;
+    if (watches) tally.watch(before * inverse_epsilon, after * inverse_epsilon);
     if (!rows.active[i]) continue;
     tally.target += rows.target(i, after);
     tally.unsafe += fabs(after - before) <= calm ? 0.0 : 1.0;
@@ -91,6 +93,7 @@ template <typename T, typename Group>
 WBM_DEVICE Tally finish_log_columns(const Place<T, Group>& at) {
   const MergeLogSums merge{at.state().inverse_epsilon};
   const double epsilon = at.state().epsilon;
+  const bool watches = at.watches();
   const Marginal columns = at.columns();
   const Range own = at.own_columns();
   double* g = at.g();
@@ -103,6 +106,7 @@ WBM_DEVICE Tally finish_log_columns(const Place<T, Group>& at) {
     }
     const double before = g[j], after = columns.update(j, s.max, s.sum, epsilon);
     g[j] = after;
+    if (watches) tally.watch(before * merge.inverse_epsilon, after * merge.inverse_epsilon);
     if (!columns.active[j]) continue;
     tally.target += columns.target(j, after);
     tally.unsafe += fabs(after - before) <= kCalm * epsilon ? 0.0 : 1.0;
@@ -120,9 +124,9 @@ WBM_DEVICE void translate_potentials(const Place<T, Group>& at, double t) {
     if (columns[j]) at.g()[j] -= t;
 }
 
-// The second half of the iteration, after the rows were found not to end the solve. Returns whether all potentials are calm.
+// The second half of the iteration, after the rows were found not to end the solve.
 template <typename T, typename Group>
-WBM_FUNCTION bool finish_log_iteration(const Place<T, Group>& at, Progress& now) {
+WBM_FUNCTION Step finish_log_iteration(const Place<T, Group>& at, Progress& now) {
   const Tally moved_rows = take_rows(at);
   block_barrier();  // f of every row
   log_columns(at);
@@ -132,6 +136,10 @@ WBM_FUNCTION bool finish_log_iteration(const Place<T, Group>& at, Progress& now)
   at.tell(2, finish_log_columns(at));
   at.group.barrier();
   const Tally columns = at.hear(2);
+  if (at.watches() && rows.error + columns.error < at.args.all.options.tol) {
+    ++now.done;
+    return Step::met;
+  }
   const double t = at.translation(rows.target, columns.target);
   if (t != 0.0) {
     translate_potentials(at, t);
@@ -140,7 +148,7 @@ WBM_FUNCTION bool finish_log_iteration(const Place<T, Group>& at, Progress& now)
   now.slack = at.slack_of(t);
   now.exact = true;
   ++now.done;
-  return rows.unsafe + columns.unsafe == 0.0;
+  return rows.unsafe + columns.unsafe == 0.0 ? Step::calm : Step::restless;
 }
 
 }  // namespace wbm::cuda

@@ -10,6 +10,10 @@ namespace wbm::cuda {
 
 WBM_DEVICE bool is_finite(double x) { return fabs(x) < kInf; }  // false for NaN
 
+WBM_DEVICE bool watches_scalings(const Options& options) {
+  return options.tol > 0.0 && options.criterion == Criterion::scaling;
+}
+
 // D and mask of problem p.
 template <typename T>
 struct Matrix {
@@ -30,7 +34,7 @@ struct Matrix {
     return rest;
   }
 
-  WBM_DEVICE double at(std::int64_t i, std::int64_t j) const { return static_cast<double>(cost[i * cost_stride + j]); }
+  WBM_DEVICE double at(std::int64_t i, std::int64_t j) const { return widened(cost[i * cost_stride + j]); }
   WBM_DEVICE bool allows(std::int64_t i, std::int64_t j) const { return !mask || mask[i * mask_stride + j]; }
 
   // potential - D_ij, -inf where the mask forbids the pair (whatever D holds there).

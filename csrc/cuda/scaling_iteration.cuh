@@ -8,7 +8,7 @@ namespace wbm::cuda {
 // Whether the present sums are float32.
 template <typename T, typename Group>
 WBM_DEVICE bool single(const Place<T, Group>&, const Progress& now) {
-  return sizeof(T) == 4 && !now.precise;
+  return sizeof(Real<T>) == 4 && !now.precise;
 }
 
 // K = exp((f + g - D) / eps) / (a b') of this block's rows, a row to a warp; the weights are b.
@@ -21,7 +21,7 @@ WBM_DEVICE void build_kernel(const Place<T, Group>& at) {
   const double inverse_epsilon = at.state().inverse_epsilon;
   const auto kernel = at.kernel(), weights = at.weights();
   const int lane = thread_x() % kWarp, warps = threads_x() / kWarp, m = static_cast<int>(at.m());
-  for (int j = thread_x(); j < m; j += threads_x()) weights[j] = static_cast<T>(columns.active[j] ? columns.mass[j] : 0.0);
+  for (int j = thread_x(); j < m; j += threads_x()) weights[j] = static_cast<Real<T>>(columns.active[j] ? columns.mass[j] : 0.0);
   for (std::int64_t i = own.first + thread_x() / kWarp; i < own.last; i += warps) {
     const bool row_active = rows.active[i];
     const double base = f[i] * inverse_epsilon - rows.log_mass[i];
@@ -29,7 +29,8 @@ WBM_DEVICE void build_kernel(const Place<T, Group>& at) {
     for (int j = lane; j < m; j += kWarp) {
       const bool active = row_active && columns.active[j] && matrix.allows(i, j);
       const double column = g[j] * inverse_epsilon - columns.log_mass[j];
-      kernel[first + j] = exponential(static_cast<T>(active ? base + column - matrix.at(i, j) * inverse_epsilon : -kInf));
+      const double exponent = active ? base + column - matrix.at(i, j) * inverse_epsilon : -kInf;
+      kernel[first + j] = exponential(static_cast<Real<T>>(exponent));
     }
   }
 }
@@ -60,6 +61,11 @@ WBM_FUNCTION void absorb(const Place<T, Group>& at, Progress& now, Mode mode) {
   at.group.barrier();
 }
 
+// A potential from its scaling; shift is that of f, or of g.
+WBM_DEVICE double potential_of(double epsilon, double base, double shift, double scale) {
+  return epsilon * (base + shift + log(scale));
+}
+
 // f and g from the scalings.
 template <typename T, typename Group>
 WBM_FUNCTION void write_potentials(const Place<T, Group>& at, Progress& now) {
@@ -70,17 +76,36 @@ WBM_FUNCTION void write_potentials(const Place<T, Group>& at, Progress& now) {
   const RowIterate* rows = at.row_iterates(now.copy);
   const double *base = at.column_base(now.copy), *scale = at.column_scale(now.copy);
   for (std::int64_t i = own_rows.first + thread_x(); i < own_rows.last; i += threads_x())
-    if (row_active[i]) at.f()[i] = epsilon * (rows[i].base + now.shift + log(rows[i].scale));
+    if (row_active[i]) at.f()[i] = potential_of(epsilon, rows[i].base, now.shift, rows[i].scale);
   for (std::int64_t j = own_columns.first + thread_x(); j < own_columns.last; j += threads_x())
-    if (column_active[j]) at.g()[j] = epsilon * (base[j] - now.shift + log(scale[j]));
+    if (column_active[j]) at.g()[j] = potential_of(epsilon, base[j], -now.shift, scale[j]);
   at.group.barrier();
   now.moved = false;
+}
+
+// history(p, done) <- (f, g) of this block's own rows and columns, which the thread here has written itself.
+template <typename T, typename Group>
+WBM_FUNCTION void record_iteration(const Place<T, Group>& at, const Progress& now) {
+  const Arguments<T>& all = at.args.all;
+  if (!all.solution.history) return;
+  double* slot = all.solution.history + (at.p * (all.options.max_iter + 1) + now.done) * (at.n() + at.m());
+  const double epsilon = at.state().epsilon;
+  const std::uint8_t *row_active = at.rows().active, *column_active = at.columns().active;
+  const Range own_rows = at.own_rows(), own_columns = at.own_columns();
+  const RowIterate* rows = at.row_iterates(now.copy);
+  const double *base = at.column_base(now.copy), *scale = at.column_scale(now.copy);
+  const bool log = now.mode == Mode::log;
+  for (std::int64_t i = own_rows.first + thread_x(); i < own_rows.last; i += threads_x())
+    slot[i] = log || !row_active[i] ? at.f()[i] : potential_of(epsilon, rows[i].base, now.shift, rows[i].scale);
+  for (std::int64_t j = own_columns.first + thread_x(); j < own_columns.last; j += threads_x())
+    slot[at.n() + j] = log || !column_active[j] ? at.g()[j] : potential_of(epsilon, base[j], -now.shift, scale[j]);
 }
 
 // What this block's rows tell of the present plan, whose row sums the sweep has found, and of their next iterates.
 template <typename T, typename Group>
 WBM_FUNCTION Tally tally_rows(const Place<T, Group>& at, const Progress& now) {
   const double limit = single(at, now) ? kLimit<float> : kLimit<double>, log_limit = log(limit);
+  const bool watches = at.watches();
   const Marginal rows = at.rows();
   const Range own = at.own_rows();
   const RowIterate *present = at.row_iterates(now.copy), *next = at.row_iterates(1 - now.copy);
@@ -88,9 +113,13 @@ WBM_FUNCTION Tally tally_rows(const Place<T, Group>& at, const Progress& now) {
   block_barrier();  // the next iterates of all rows
   for (std::int64_t i = own.first + thread_x(); i < own.last; i += threads_x()) {
     if (!rows.active[i]) continue;
-    const double r = present[i].scale * next[i].s;
-    tally.error += fabs(r - present[i].target * now.relax);
-    tally.mass += r;
+    if (watches) {
+      tally.watch(present[i].base + now.shift + log(present[i].scale), next[i].base + now.shift + log(next[i].scale));
+    } else {
+      const double r = present[i].scale * next[i].s;
+      tally.error += fabs(r - present[i].target * now.relax);
+      tally.mass += r;
+    }
     tally.target += next[i].target;
     const bool safe = now.mode == Mode::streamed ? fabs(next[i].base - present[i].base) <= log_limit
                                                  : within(next[i].scale / rows.mass[i], limit);
@@ -132,7 +161,7 @@ template <typename T, typename Group>
 WBM_FUNCTION void sweep_rows_stored(const Place<T, Group>& at, const Progress& now) {
   const Layout& layout = at.args.plan.layout;
   const auto kernel = static_cast<unsigned>(layout.kernel), weights = static_cast<unsigned>(layout.weights);
-  sweep<T, StoredEntries<T>>(rows_of_sweep(at, now), {kernel, weights}, at.group.own() + kHeader);
+  sweep<Real<T>, StoredEntries<Real<T>>>(rows_of_sweep(at, now), {kernel, weights}, at.group.own() + kHeader);
 }
 
 template <typename S, typename T, typename Group>
@@ -153,7 +182,7 @@ WBM_FUNCTION Tally sweep_rows(const Place<T, Group>& at, const Progress& now) {
     sweep_rows_stored(at, now);
   } else if (!single(at, now)) {
     sweep_streamed<double>(at, now);
-  } else if constexpr (sizeof(T) == 4) {
+  } else if constexpr (sizeof(Real<T>) == 4) {
     sweep_streamed<float>(at, now);
   }
   return tally_rows(at, now);
@@ -162,7 +191,7 @@ WBM_FUNCTION Tally sweep_rows(const Place<T, Group>& at, const Progress& now) {
 // The g update of this block's own columns, from the sums in all windows. The tally: sum of the targets, unsafe columns.
 template <typename T, typename Group>
 WBM_FUNCTION Tally update_columns(const Place<T, Group>& at, const Progress& now) {
-  const bool streamed = now.mode == Mode::streamed;
+  const bool streamed = now.mode == Mode::streamed, watches = at.watches();
   const double limit = single(at, now) ? kLimit<float> : kLimit<double>;
   const double faint = single(at, now) ? kFaint<float> : kFaint<double>;
   const double inverse_epsilon = at.state().inverse_epsilon;
@@ -186,6 +215,8 @@ WBM_FUNCTION Tally update_columns(const Place<T, Group>& at, const Progress& now
         absorbed = base + log(next.scale) - log_mass;
         next.scale = 1.0;
       }
+      if (watches)
+        tally.watch(base - now.shift + log(at.column_scale(now.copy)[j]), absorbed - now.shift + log(next.scale));
     }
     at.column_base(1 - now.copy)[j] = absorbed;
     at.column_scale(1 - now.copy)[j] = next.scale;
@@ -193,18 +224,28 @@ WBM_FUNCTION Tally update_columns(const Place<T, Group>& at, const Progress& now
   return tally;
 }
 
-// The second half of the iteration. False: the scalings left their range, and nothing has changed.
+inline constexpr double kSettled = 1e-10;  // |u' - u|^2 / |u|^2 from which on float32 sums tell no more
+
+// The second half of the iteration. Rejected or to be refined: nothing has changed.
 template <typename T, typename Group>
-WBM_FUNCTION bool finish_scaling_iteration(const Place<T, Group>& at, Progress& now, const Tally& rows) {
+WBM_FUNCTION Step finish_scaling_iteration(const Place<T, Group>& at, Progress& now, const Tally& rows) {
   at.tell(2, update_columns(at, now));
   at.group.barrier();
   const Tally columns = at.hear(2);
-  if (rows.unsafe + columns.unsafe > 0.0) return false;
+  if (rows.unsafe + columns.unsafe > 0.0) return Step::rejected;
+  if (at.watches()) {
+    const double change = rows.error + columns.error, tol = at.args.all.options.tol;
+    if (single(at, now) && change <= fmax(tol, kSettled * (rows.mass + columns.mass))) return Step::refine;
+    now.met = change < tol;
+  }
   now.copy = 1 - now.copy;
+  now.moved = true;
+  ++now.done;
+  if (now.met) return Step::met;
   if (now.mode == Mode::stored) {
     const auto weights = at.weights();
     const double* scale = at.column_scale(now.copy);
-    for (std::int64_t j = thread_x(); j < at.m(); j += threads_x()) weights[j] = static_cast<T>(scale[j]);
+    for (std::int64_t j = thread_x(); j < at.m(); j += threads_x()) weights[j] = static_cast<Real<T>>(scale[j]);
     block_barrier();
   }
   const State& state = at.state();
@@ -214,10 +255,8 @@ WBM_FUNCTION bool finish_scaling_iteration(const Place<T, Group>& at, Progress& 
   now.relax = state.rows.hard ? 1.0 : exp(-t / state.rows.kappa);
   now.slack = at.slack_of(t);
   now.exact = now.precise;
-  now.moved = true;
   now.wait = now.pause = 0;
-  ++now.done;
-  return true;
+  return Step::accepted;
 }
 
 }  // namespace wbm::cuda

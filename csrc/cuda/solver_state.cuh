@@ -15,6 +15,7 @@ struct Progress {
   bool precise = false;         // sums in float64 from now on
   bool exact = false;           // the present columns come from float64 sums
   bool moved = false;           // iterations were accepted since f and g were last written
+  bool met = false;             // the scaling criterion is
   double shift = 0.0;           // f / eps = base + shift + ..., g / eps = base - shift + ...
   double relax = 1.0;           // what the last translation multiplies the row targets by
   double slack = 0.0;           // relative error of the columns that it left
@@ -22,6 +23,10 @@ struct Progress {
   std::int32_t since_best = 0;
   std::int64_t done = 0, wait = 0, pause = 0;
 };
+
+// What became of an iteration: in the log domain accepted, all potentials calm or not; of scalings accepted, or left out as
+// their range was left, or to be done again with float64 sums; and accepted as the last, the scaling criterion met.
+enum class Step { calm, restless, accepted, rejected, refine, met };
 
 // The present problem's arrays, and the rows and columns that are this block's own. What can be computed is not kept: the
 // registers belong to the sweep.
@@ -54,8 +59,8 @@ struct Place {
   WBM_DEVICE Shared<S> buffer() const {
     return dynamic_shared<S>(kBuffer);
   }
-  WBM_DEVICE Shared<T> weights() const { return dynamic_shared<T>(args.plan.layout.weights); }
-  WBM_DEVICE Shared<T> kernel() const { return dynamic_shared<T>(args.plan.layout.kernel); }
+  WBM_DEVICE Shared<Real<T>> weights() const { return dynamic_shared<Real<T>>(args.plan.layout.weights); }
+  WBM_DEVICE Shared<Real<T>> kernel() const { return dynamic_shared<Real<T>>(args.plan.layout.kernel); }
 
   // Adds the block's tally up and puts it where the others find it after the next barrier. One of three slots;
   // the fourth is rounding_of's.
@@ -81,6 +86,8 @@ struct Place {
     const auto window = group.of(rank);
     return {window[4 * slot], window[4 * slot + 1], window[4 * slot + 2], window[4 * slot + 3]};
   }
+
+  WBM_DEVICE bool watches() const { return watches_scalings(args.all.options); }
 
   WBM_DEVICE double scale_of(double mass) const { return fmax(mass, 0.5 * (state().rows.total + state().columns.total)); }
 

@@ -5,9 +5,26 @@
 #include <cstdint>
 #include <limits>
 
+#include "cuda/device.cuh"
 #include "problem.h"
 
 namespace wbm::cuda {
+
+// The type in which sums and stored matrices are kept where D has type T: float32 for 16 bits.
+template <typename T>
+struct Arithmetic {
+  using Type = T;
+};
+template <>
+struct Arithmetic<Half> {
+  using Type = float;
+};
+template <>
+struct Arithmetic<Bfloat16> {
+  using Type = float;
+};
+template <typename T>
+using Real = typename Arithmetic<T>::Type;
 
 inline constexpr double kInf = std::numeric_limits<double>::infinity();
 inline constexpr double kNan = std::numeric_limits<double>::quiet_NaN();

@@ -10,7 +10,7 @@
 
 // Fields are copied by name, so that the solver's own structs may change their order.
 struct ProblemFields {
-  std::int64_t batch, n, m, float64, reference;
+  std::int64_t batch, n, m, float64, bits16, reference;
   const void* cost;
   std::int64_t cost_stride_problem, cost_stride_row;
   const std::uint8_t* mask;
@@ -24,6 +24,7 @@ inline wbm::Problem problem_of(const ProblemFields& given) {
   problem.n = given.n;
   problem.m = given.m;
   problem.float64 = given.float64 != 0;
+  problem.bits16 = static_cast<wbm::Bits16>(given.bits16);
   problem.reference = static_cast<wbm::Reference>(given.reference);
   problem.cost = given.cost;
   problem.cost_stride_problem = given.cost_stride_problem;

@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "short_floats.h"
+
 namespace cuda_on_cpu {
 
 struct Place {
@@ -209,9 +211,14 @@ Shared<Type> peer(Shared<Type> mine, int rank) {
   return mine.of_slot(cuda_on_cpu::slot - cluster_rank() + rank);
 }
 
+struct LoadsCode {
+  LoadsCode() {}
+};
+
+inline Limits device_limits() { return cuda_on_cpu::device(); }
 template <typename Arguments>
-Limits device_limits(void (*)(Arguments)) {
-  return cuda_on_cpu::device();
+Limits device_limits(void (*)(Arguments), int) {
+  return device_limits();
 }
 
 template <typename Arguments>

@@ -26,28 +26,12 @@ from kernel_cases import (
     with_mask,
     with_padding,
 )
-from kernel_shims import GRADIENTS, Backward, BackwardShim, differentiate_on_cpu, solve_on_cpu
+from kernel_roads import FROZEN, IMPLICIT, LARGE, SMALL, UNROLLED, WIDE, problem, solved
+from kernel_shims import GRADIENTS, Backward, BackwardShim, differentiate_on_cpu
 
 pytestmark = pytest.mark.native
-IMPLICIT, FROZEN, UNROLLED = 0, 1, 2
 MODES = {"implicit": IMPLICIT, "frozen": FROZEN, "unrolled": UNROLLED}
 CHIP = 6  # multiprocessors
-SMALL, LARGE, WIDE = (13, 21), (31, 28), (22, 37)  # one block solves the system; a team of blocks, either side kept
-
-
-def upstream(case: Case, sharp: float, regularized: float, potentials: float, seed: int = 7) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    batch, n, m = case.shape
-    shapes = {"grad_sharp": (batch,), "grad_regularized": (batch,), "grad_f": (batch, n), "grad_g": (batch, m)}
-    scales = (sharp, regularized, potentials, potentials)
-    return {name: s * rng.normal(size=shape) for (name, shape), s in zip(shapes.items(), scales, strict=True)}
-
-
-def solved(case: Case, mode: int, sharp: float = 1.0, regularized: float = 1.0, potentials: float = 1.0) -> Backward:
-    """Solved by the CPU's log-domain path, every iteration kept."""
-    out = solve_on_cpu(replace(case, history=True))
-    kept = {name: out[name] for name in ("f", "g", "history", "iterations")}
-    return Backward(case, mode, kept | upstream(case, sharp, regularized, potentials))
 
 
 def check(
@@ -65,12 +49,6 @@ def check(
     np.testing.assert_array_equal(np.isnan(got["residual"]), ~known)
     assert (got["residual"][known] <= limit).all()
     return got
-
-
-def problem(size: tuple[int, int], kind: str, **options: object) -> Case:
-    n, m = size
-    settings = {"batch": 2, "tol": 1e-9, "max_iter": 40, "method": SINKHORN} | options
-    return make(n=n, m=m, kappa=KAPPAS[kind], **settings)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

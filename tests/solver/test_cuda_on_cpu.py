@@ -17,6 +17,7 @@ from kernel_cases import (
     INF,
     KAPPAS,
     LIMIT,
+    MARGINAL,
     OVERFLOW,
     PRODUCT,
     REFUSALS,
@@ -105,9 +106,11 @@ def test_fixed_iterations_and_history(shim: ForwardShim, kind: str, method: int)
     np.testing.assert_allclose(got["history"], expected["history"], rtol=1e-10, atol=1e-10)
 
 
-def test_history_of_problems_that_stop(shim: ForwardShim) -> None:
-    case = make(kappa=(0.8, 0.9), tol=1e-3, max_iter=60, history=True)
+@pytest.mark.parametrize(("criterion", "tol"), [(MARGINAL, 1e-3), (SCALING, 1e-5)])
+def test_history_of_problems_that_stop(shim: ForwardShim, criterion: int, tol: float) -> None:
+    case = make(kappa=(0.8, 0.9), criterion=criterion, tol=tol, max_iter=60, history=True)
     got, expected = check(shim, case), solve_on_cpu(case)
+    assert (got["status"] == CONVERGED).all()
     for p, count in enumerate(got["iterations"]):
         np.testing.assert_allclose(
             got["history"][p, : count + 1], expected["history"][p, : count + 1], rtol=1e-10, atol=1e-10

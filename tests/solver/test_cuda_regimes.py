@@ -17,10 +17,12 @@ from kernel_cases import (
     INF,
     KAPPAS,
     LIMIT,
+    MARGINAL,
     OVERFLOW,
     PRODUCT,
     REFUSALS,
     REFUSED,
+    SCALING,
     SINKHORN,
     STAGNATED,
     Case,
@@ -31,65 +33,17 @@ from kernel_cases import (
     with_mask,
     with_padding,
 )
-from kernel_shims import ForwardShim, check, solve_on_cpu
+from kernel_roads import BLOCK, CLUSTER, GRID, LAUNCHES, ROADS, Devices, make_two
+from kernel_shims import ForwardShim, solve_on_cpu
 
 pytestmark = pytest.mark.native
-BLOCK, CLUSTER, GRID, LAUNCHES = range(4)
 TOTALS = ("sharp", "regularized", "mass", "residual")
-
-# Regime, blocks a problem (2 problems), whether the kernel matrix is stored.
-ROADS = {
-    "block": (BLOCK, 1, True),
-    "block_streamed": (BLOCK, 1, False),
-    "cluster": (CLUSTER, 4, True),
-    "grid": (GRID, 4, True),
-    "two_groups": (GRID, 2, False),
-}
-
-
-def device(case: Case, road: str, kept: int = 0) -> tuple[int, int, int, bool]:
-    """The smallest device that takes a case of some 4,096 entries down that road, with room to keep so many rows."""
-    _, n, m = case.shape
-    regime, blocks, stored = ROADS[road]
-    threads = 512 if m > 256 else 128
-    fixed, window = 4096 + threads // 32 * 128 * 8, (16 + 2 * m) * 8 + 16
-    shared = fixed + (0 if regime == GRID else window) + (m * case.cost.itemsize * (1 - (-n // blocks)) + 32) * stored
-    if kept:
-        shared += (kept + 1) * m * case.cost.itemsize  # and the column sums
-    multiprocessors = {"block_streamed": 1, "two_groups": 4}.get(road, blocks)
-    return multiprocessors, shared, 4 if regime == CLUSTER else 1, regime == GRID
-
-
-class Devices:
-    """The shim, and a device for each solve."""
-
-    def __init__(self, compiled: ForwardShim) -> None:
-        self.shim = compiled
-
-    def take(self, case: Case, road: str, kept: int = 0) -> None:
-        self.shim.device(*device(case, road, kept))
-        plan = self.shim.plan(case)
-        assert (plan[0], plan[1], bool(plan[5])) == ROADS[road]
-        assert max(plan[6] // (case.shape[2] * case.cost.itemsize) - 1, 0) == kept
-
-    def solve(self, case: Case, road: str, seed: int = 1, dropped: str = "", kept: int = 0) -> dict[str, np.ndarray]:
-        self.take(case, road, kept)
-        return self.shim.solve(case, seed, dropped)
-
-    def check(self, case: Case, road: str, iterations: bool = True, kept: int = 0) -> dict[str, np.ndarray]:
-        """Float64 sums: what the log domain gives."""
-        self.take(case, road, kept)
-        return check(self.shim, case, iterations=iterations)
 
 
 @pytest.fixture
 def devices(shim: ForwardShim) -> Iterator[Devices]:
     yield Devices(shim)
     shim.device(3, 0, 1, False)
-
-
-def make_two(**options: object) -> Case:
-    return make(**{"batch": 2, **options})
 
 
 def close(case: Case, got: dict[str, np.ndarray], tolerance: float) -> None:
@@ -169,6 +123,42 @@ def test_a_fixed_number_of_iterations(devices: Devices, road: str, method: int) 
     close(single, got, 1e-6)
     assert (got["iterations"] == 9).all()
     assert (devices.check(replace(case, max_iter=0), road)["iterations"] == 0).all()
+
+
+@pytest.mark.parametrize("kind", KAPPAS)
+@pytest.mark.parametrize("road", ROADS)
+def test_scaling_criterion(devices: Devices, road: str, kind: str) -> None:
+    """The iteration that ends a solve is the log domain's, whatever the sums before it were."""
+    case = with_holes(make_two(kappa=KAPPAS[kind], criterion=SCALING, tol=1e-7, epsilon=0.3))
+    assert (devices.check(case, road)["status"] == CONVERGED).all()
+    single = replace(case, cost=case.cost.astype(np.float32))
+    got, expected = devices.solve(single, road), solve_on_cpu(single)
+    close(single, got, 3e-6)
+    np.testing.assert_array_equal(got["iterations"], expected["iterations"])
+    for seed in (2, 3):
+        assert same(got, devices.solve(single, road, seed))
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_scalings_that_overflow_do_not_end_a_solve(devices: Devices, road: str) -> None:
+    case = make_two(kappa=(0.9, INF), criterion=SCALING, method=SINKHORN, tol=1e-3, max_iter=4)
+    far = replace(case, cost=case.cost + 1e4)
+    got = devices.check(far, road)
+    assert (got["status"] == LIMIT).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("criterion", "tol"), [(MARGINAL, 0.0), (MARGINAL, 1e-4), (SCALING, 1e-5)])
+@pytest.mark.parametrize("road", ROADS)
+def test_recorded_iterations(devices: Devices, road: str, criterion: int, tol: float, dtype: type) -> None:
+    """Float64 sums whatever D is: what is differentiated is the log domain's."""
+    for kappa, epsilon in (((INF, INF), 0.15), ((0.9, 1.3), 0.15), ((0.9, 1.3), 0.01)):
+        case = make_two(kappa=kappa, epsilon=epsilon, criterion=criterion, tol=tol, max_iter=12, dtype=dtype)
+        case = with_mask(with_holes(replace(case, history=True)))
+        got, expected = devices.check(case, road), solve_on_cpu(case)
+        for p, count in enumerate(got["iterations"]):
+            kept = slice(0, count + 1)
+            np.testing.assert_allclose(got["history"][p, kept], expected["history"][p, kept], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -319,7 +309,8 @@ def test_the_table_of_regimes(devices: Devices, limits: tuple, batch: int, side:
     assert (plan[0], plan[1], bool(plan[5])) == (regime, blocks, stored)
     assert plan[1] * plan[4] >= side
     assert regime != GRID or plan[1] * plan[2] <= limits[0]
-    assert devices.shim.plan(replace(case, criterion=1))[0] == LAUNCHES
+    devices.shim.device(1, 0, 1, False)
+    assert devices.shim.plan(case)[0] == LAUNCHES
 
 
 @pytest.mark.parametrize(

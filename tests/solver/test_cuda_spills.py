@@ -5,7 +5,6 @@ Compiled for compute capability 9.0 with the flags of CMakeLists.txt; no GPU is 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -16,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from kernel_compiler import FLAGS, ROOT, nvcc
+
 CUDA = ROOT / "csrc" / "cuda"
-FLAGS = ["-std=c++17", "-O3", "-DNDEBUG", "-Xcompiler=-fPIC"]
 
 # Bytes that may be stored and loaded. A whole solve keeps what lives across a sweep, which takes all registers, in memory:
 # the place in the batch, touched once a problem. The sweeps themselves, and all else, spill nothing.
@@ -50,12 +49,6 @@ class Code:
     def line(self) -> str:
         bytes_ = f"{self.shared:6d} B shared, {self.stack:4d} B stack, {self.spilled:3d} B spilled"
         return f"{self.registers:4d} registers, {bytes_}  {self.name}"
-
-
-def nvcc() -> str | None:
-    """From CUDACXX, else the PATH, else CUDA_HOME, as CMake looks for it."""
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    return os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("nvcc", path=str(Path(home) / "bin"))
 
 
 def demangled(names: list[str]) -> list[str]:
@@ -145,3 +138,19 @@ def test_no_hot_loop_spills(tmp_path: Path, record_property: Callable[[str, obje
             f"{name} is a function no longer: name what took its place"
         )
     assert spills(found) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_no_load_goes_past_the_other_blocks(tmp_path: Path, name: str) -> None:
+    """The blocks of a problem write what the others read: no load may come from the cache that nothing keeps up to date."""
+    compiler = nvcc()
+    if compiler is None:
+        pytest.skip("needs nvcc (CUDACXX, PATH or CUDA_HOME)")
+    code = tmp_path / f"{name}.ptx"
+    command = [compiler, *FLAGS, "-arch=sm_90", "-ptx", f"-I{ROOT / 'csrc'}", "-o", str(code), str(CUDA / f"{name}.cu")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = code.read_text()
+    assert "ld.global.f64" in text
+    assert "ld.global.nc" not in text

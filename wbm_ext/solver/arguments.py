@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wbm_ext._native import BACKEND
 from wbm_ext.errors import check_name
 from wbm_ext.solver.checks import (
     COSTS,
@@ -27,6 +28,7 @@ from wbm_ext.solver.checks import (
     check_strength,
     option,
 )
+from wbm_ext.solver.native import computed_in
 
 __all__ = ["COSTS", "CRITERIA", "GRADIENTS", "METHODS", "REFERENCES", "VALIDATIONS", "Arguments", "prepare"]
 
@@ -95,6 +97,11 @@ def uniform(mass: Tensor | None, count: int, size: int, device: torch.device) ->
     return mass.reshape(count, size)
 
 
+def _reads_16_bits(D: Tensor) -> bool:
+    """Whether the kernels of D's device read its 16-bit types themselves."""
+    return BACKEND == "native" and D.device.type == "cuda"
+
+
 def _flat(x: Tensor, batch: tuple[int, ...], own: int) -> Tensor:
     """x with ``own`` dimensions behind the batch, which is brought to no dimension or one; x itself where it is."""
     lead = x.shape[: x.dim() - own]
@@ -121,7 +128,7 @@ def prepare(
 ) -> Arguments:
     """Check every argument and flatten the batch; see :func:`wbm_ext.solve` for their meaning."""
     D = check_cost(D)
-    kind = torch.float64 if D.dtype == torch.float64 else torch.float32
+    kind = computed_in(D.dtype)
     *lead, n, m = D.shape
     batch = tuple(lead)
     if a is not None:
@@ -150,7 +157,7 @@ def prepare(
     stop = check_stop(tol, max_iter)
     return Arguments(
         batch,
-        _flat(D if D.dtype == kind else D.to(kind), batch, 2),
+        _flat(D if D.dtype == kind or _reads_16_bits(D) else D.to(kind), batch, 2),
         None if a is None else _flat(a, batch, 1),
         None if b is None else _flat(b, batch, 1),
         None if epsilon is None else check_strength("epsilon", epsilon, batch, D, grad, infinite=False),

@@ -1,6 +1,6 @@
 """The CUDA kernels: the structs of ``csrc/problem.h`` with device addresses, on the current stream.
 
-Everything of size n or m crosses as float64; only D has its own type.
+Everything of size n or m crosses as float64; only D, and its gradient, have their own type, also one of 16 bits.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from wbm_ext._native import core
-from wbm_ext.solver.native import Solved, address, allocate, unit_columns
+from wbm_ext.solver.native import Solved, address, allocate, computed_in, unit_columns
 
 _REAL = torch.float64
+_BITS16 = {torch.float16: 1, torch.bfloat16: 2}  # as in csrc/problem.h
 
 
 def _vector(values: Tensor) -> Tensor:
@@ -36,6 +37,8 @@ class _Inputs:
         problem = core.Problem()
         problem.batch, problem.n, problem.m = cost.shape
         problem.float64 = cost.dtype == _REAL
+        if cost.dtype in _BITS16:
+            problem.bits16 = _BITS16[cost.dtype]
         problem.cost = cost.data_ptr()
         problem.cost_stride_problem, problem.cost_stride_row = cost.stride(0), cost.stride(1)
         if mask is not None:
@@ -71,8 +74,9 @@ def _solution(out: Solved) -> object:
 
 
 def _in_cost_type(out: Solved, cost: Tensor) -> Solved:
-    """The two costs in D's type; potentials stay float64, for the delivered plan is computed from them."""
-    return (out[0].to(cost.dtype), out[1].to(cost.dtype), *out[2:])
+    """The two costs in D's type, float32 for 16 bits; potentials stay float64, for the plan is computed from them."""
+    kind = computed_in(cost.dtype)
+    return (out[0].to(kind), out[1].to(kind), *out[2:])
 
 
 def solve_cuda(

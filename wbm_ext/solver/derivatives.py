@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wbm_ext.solver import operators  # noqa: F401  (defines the operators)
+from wbm_ext.solver.native import computed_in
 from wbm_ext.solver.reference import IMPLICIT
 from wbm_ext.solver.reference_gradient import implicit_gradient
 from wbm_ext.solver.strength_gradient import envelope_gradient, fixed_point_gradient
@@ -34,7 +35,11 @@ def pull_back(
     """
     cost, a, b, epsilon, kappa, mask = inputs
     f, g, iterations, history = solution
-    zeros = tuple(torch.zeros_like(x) for x in (cost[:, 0, 0], cost[:, 0, 0], f, g))
+    given_type, kind = cost.dtype, computed_in(cost.dtype)
+    if strengths:  # their gradients are sums over D's, which 16 bits would round first
+        cost = cost.to(kind)
+        inputs = (cost, *inputs[1:])
+    zeros = (*(torch.zeros_like(cost[:, 0, 0], dtype=kind) for _ in range(2)), torch.zeros_like(f), torch.zeros_like(g))
     given = tuple(z if d is None else d for d, z in zip(upstream, zeros, strict=True))
 
     def backward(*up: Tensor) -> tuple[Tensor, ...]:
@@ -52,7 +57,7 @@ def pull_back(
         gradients = (d_cost + more[0], d_a + more[1], d_b + more[2])
         e_epsilon, e_kappa = envelope_gradient(given[1], cost, a, b, epsilon, kappa, mask, f, g, options[0])
         d_epsilon, d_kappa = d_epsilon + e_epsilon, d_kappa + e_kappa
-    return (*gradients, d_epsilon, d_kappa, residual)
+    return gradients[0].to(given_type), *gradients[1:], d_epsilon, d_kappa, residual
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -25,6 +25,11 @@ def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    """The type of a solve's costs, masses and sums for D of ``dtype``: float32 for 16 bits."""
+    return _REAL if dtype == _REAL else torch.float32
+
+
 def unit_columns(matrix: Tensor) -> Tensor:
     """The same matrix with column stride 1 (rows and problems may have any stride, also 0)."""
     return matrix if matrix.stride(-1) == 1 or matrix.shape[-1] == 1 else matrix.contiguous()

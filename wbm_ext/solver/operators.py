@@ -70,7 +70,7 @@ def _(
     history = real(batch, max_iter + 1, n + m) if gradient == UNROLLED else real(0)
     iterations = cost.new_empty((batch,), dtype=torch.int64)
     status = cost.new_empty((batch,), dtype=torch.int32)
-    sharp, regularized = cost.new_empty((batch,)), cost.new_empty((batch,))
+    sharp, regularized = (cost.new_empty((batch,), dtype=native.computed_in(cost.dtype)) for _ in range(2))
     return (
         sharp, regularized, real(batch, n), real(batch, m), real(batch), real(batch), iterations, status, history
     )  # fmt: skip

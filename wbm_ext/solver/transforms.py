@@ -1,7 +1,7 @@
 """The registered operators under ``torch.func.vmap`` and autocast.
 
 vmap: the mapped dimension is folded into the batch that every operator has. Autocast: 16-bit D and masses are lifted to
-float32, the type the solver computes them in.
+float32, the type the solver computes them in, but where its kernels read 16 bits (CUDA).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wbm_ext._native import BACKEND
 from wbm_ext.solver import operators  # noqa: F401  (defines the operators)
 
 _OPERATORS = ("wbm_ext::solve", "wbm_ext::solve_backward", "wbm_ext::mean_cost")
@@ -48,5 +49,5 @@ def _batching_rule(name: str) -> Any:
 for _name in _OPERATORS:
     torch.library.register_vmap(_name, _batching_rule(_name))
     if hasattr(torch.library, "register_autocast"):  # torch 2.6 has none, and autocast leaves the operators alone
-        for _device in ("cpu", "cuda"):
+        for _device in ("cpu",) if BACKEND == "native" else ("cpu", "cuda"):
             torch.library.register_autocast(_name, _device, torch.float32)
