@@ -19,6 +19,7 @@
 #include "cpu/kernels.h"
 #include "cpu/points.h"
 #include "cpu/solver.h"
+#include "terms.h"
 #ifdef WBM_WITH_CUDA
 #include "cuda/backward.h"
 #include "cuda/solver.h"
@@ -326,5 +327,6 @@ PYBIND11_MODULE(_core, module) {
   module.attr("compiler") = WBM_COMPILER;
   bind_structs(module);
   bind_cpu(module);
+  wbm::bind_terms(module, &signal_pending);
   bind_cuda(module);
 }

@@ -15,6 +15,12 @@ _Numbers: TypeAlias = tuple[
 
 _Weighting: TypeAlias = tuple[bool, bool, bool, bool, float, float]  # float64, logits, softmax, other, low, high
 _Points: TypeAlias = tuple[_Address, int, _Address, int]  # data, row stride, index, count
+_Columns: TypeAlias = tuple[_Address, int, int]  # data, row and column strides
+_TermSolve: TypeAlias = tuple[
+    *tuple[int, float, int],  # method, tol, max_iter
+    *tuple[float, float, float],  # epsilon (NaN: the default), kappa of rows and columns
+    *tuple[int, int, int, bool],  # reference, gradient, threads, keep
+]
 
 compiler: str
 cuda_architectures: str
@@ -78,6 +84,8 @@ class Adjoint:
     ) -> None: ...
 
 class KeptSolves: ...
+class BalanceTerm: ...
+class OutcomeTerm: ...
 
 def instruction_set() -> str: ...
 def cpu_forward(problem: Problem, options: Options, solution: Solution) -> None: ...
@@ -104,6 +112,39 @@ def cpu_masses_gradient(
 ) -> None: ...
 def cpu_squared_distances(
     x: _Points, y: _Points, k: int, float64: bool, scaled: bool, out: _Address, threads: int
+) -> float: ...
+def cpu_balance_term(
+    q: _Address,
+    treated: _Address,
+    size: int,
+    phi: tuple[_Address, int, int],
+    how: tuple[bool, bool, bool, float, float, bool, bool],
+    solve: _TermSolve,
+    value: _Address,
+) -> tuple[BalanceTerm | None, int, float, float, float, float]: ...
+def cpu_outcome_term(
+    r: tuple[_Address, int, int, int],
+    treated: _Address,
+    count: int,
+    d: int,
+    factual: _Columns,
+    other_rows: _Columns,
+    other_columns: _Columns,
+    how: tuple[bool, float, float],
+    solve: _TermSolve,
+    value: _Address,
+) -> tuple[OutcomeTerm | None, int, float, float, float, float]: ...
+def cpu_balance_gradient(
+    term: BalanceTerm, q: _Address, phi: _Address, stride: int, upstream: _Address, d_q: _Address, d_phi: _Address
+) -> float: ...
+def cpu_outcome_gradient(
+    term: OutcomeTerm,
+    upstream: _Address,
+    d_r: _Address,
+    d_rows: _Address,
+    d_columns: _Address,
+    row: int,
+    column: int,
 ) -> float: ...
 def cuda_device_count() -> int: ...
 def cuda_workspace_bytes(problem: Problem) -> int: ...

@@ -8,14 +8,15 @@
 
 namespace wbm {
 
-#define WBM_DECLARE(isa)                                 \
-  namespace isa {                                        \
-  extern const LogKernels log_kernels;                   \
-  extern const ScalingTable scaling_kernels;             \
-  extern const FactorKernels factor_kernels;             \
-  extern const SmallTable small_kernels;                 \
+#define WBM_DECLARE(isa)                                  \
+  namespace isa {                                         \
+  extern const LogKernels log_kernels;                    \
+  extern const ScalingTable scaling_kernels;              \
+  extern const FactorKernels factor_kernels;              \
+  extern const SmallTable small_kernels;                  \
   extern const SmallGradientTable small_gradient_kernels; \
-  extern const DistanceKernels distance_kernels;         \
+  extern const DistanceKernels distance_kernels;          \
+  extern const MomentTable moment_kernels;                \
   }
 WBM_DECLARE(baseline)
 #ifdef WBM_X86
@@ -32,12 +33,13 @@ struct Tables {
   const SmallTable& small;
   const SmallGradientTable& small_gradient;
   const DistanceKernels& distances;
+  const MomentTable& moments;
   const char* name;
 };
 
 #define WBM_TABLES(isa)                                                                             \
   Tables{isa::log_kernels,   isa::scaling_kernels,        isa::factor_kernels,   isa::small_kernels, \
-         isa::small_gradient_kernels, isa::distance_kernels, #isa}
+         isa::small_gradient_kernels, isa::distance_kernels, isa::moment_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -114,12 +116,20 @@ const SmallGradientKernels<double>& small_gradient_kernels<double>() {
 }
 const SmallGradientVectors& small_gradient_vectors() { return chosen().small_gradient.vectors; }
 template <>
-DistanceKernel<float> distance_kernel<float>() {
+const DistanceKernel<float>& distance_kernel<float>() {
   return chosen().distances.float32;
 }
 template <>
-DistanceKernel<double> distance_kernel<double>() {
+const DistanceKernel<double>& distance_kernel<double>() {
   return chosen().distances.float64;
+}
+template <>
+const MomentKernels<float>& moment_kernels<float>() {
+  return chosen().moments.float32;
+}
+template <>
+const MomentKernels<double>& moment_kernels<double>() {
+  return chosen().moments.float64;
 }
 const char* instruction_set() { return chosen().name; }
 

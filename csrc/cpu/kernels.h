@@ -30,6 +30,12 @@ struct RowKernels {
   // 1 when all m entries are finite; then sum = sum_j D_j, largest = max_j |D_j|
   int (*scan)(const T* cost, std::int64_t m, double* sum, double* largest);
 
+  // the same for the n rows of a matrix, `stride` apart
+  int (*scan_all)(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, double* sum, double* largest);
+
+  // f_i = min_j D_ij and g_j = min_i (D_ij - f_i) of n rows `stride` apart, all entries finite
+  void (*minima)(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, T* f, T* g);
+
   // max_j (g_j - D_ij), -inf when nothing is admissible
   double (*row_max)(const T* cost, const std::uint8_t* mask, const double* g, std::int64_t m);
 
@@ -155,12 +161,38 @@ inline constexpr std::int64_t kDistanceColumns = 32;
 // out_ij = scale (x_squares_i + y_squares_j - 2 sum_c x_ic y_cj), 0 where that is negative; out has rows of m entries, y rows
 // of `padded`.
 template <typename S>
-using DistanceKernel = void (*)(const S* x, const S* x_squares, std::int64_t rows, const S* y, const S* y_squares,
-                                std::int64_t k, std::int64_t m, std::int64_t padded, S scale, S* out);
+struct DistanceKernel {
+  void (*distances)(const S* x, const S* x_squares, std::int64_t rows, const S* y, const S* y_squares, std::int64_t k,
+                    std::int64_t m, std::int64_t padded, S scale, S* out);
+  // Of `count` points, the rows `index` names (nullptr: the first ones) of a matrix with rows `stride` apart: total_c += x_ic;
+  void (*sum)(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k, double* total);
+  // out_i = x_i - centre with its squares; returns their sum;
+  double (*centred)(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k,
+                    const double* centre, S* out, S* squares);
+  // the same by columns of `padded` entries, with zeros behind the last point.
+  double (*centred_columns)(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k,
+                            const double* centre, std::int64_t padded, S* out, S* squares);
+};
 
 struct DistanceKernels {
   DistanceKernel<float> float32;
   DistanceKernel<double> float64;
+};
+
+// --- moments of a weight matrix (kernels_moments.cpp) ------------------------------------------------------------------
+template <typename S>
+struct MomentKernels {
+  // out = W Z: W_rt stands at w[r * row_step + t * term_step]; Z (terms) and out (rows) have rows of `padded` entries, a multiple
+  // of kDistanceColumns
+  void (*products)(const S* w, std::int64_t row_step, std::int64_t term_step, std::int64_t rows, std::int64_t terms,
+                   const S* z, std::int64_t padded, S* out);
+  // rows_i = sum_j w_ij, columns_j += sum_i w_ij of a contiguous W (n x m)
+  void (*margins)(const S* w, std::int64_t n, std::int64_t m, double* rows, double* columns);
+};
+
+struct MomentTable {
+  MomentKernels<float> float32;
+  MomentKernels<double> float64;
 };
 
 // --- the tables of the machine the code runs on ----------------------------------------------------------------------------
@@ -174,7 +206,9 @@ const VectorKernels& vector_kernels();
 const MixedKernels& mixed_kernels();
 const FactorKernels& factor_kernels();
 template <typename S>
-DistanceKernel<S> distance_kernel();
+const DistanceKernel<S>& distance_kernel();
+template <typename S>
+const MomentKernels<S>& moment_kernels();
 const char* instruction_set();
 
 }  // namespace wbm

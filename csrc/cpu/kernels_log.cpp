@@ -88,6 +88,78 @@ int scan(const T* cost, std::int64_t m, double* sum_, double* largest) {
   return sum_wide(spoiled) == 0.0;
 }
 
+// The sign taken off: of two magnitudes the larger has the larger bits, and what is infinite or NaN the largest.
+template <typename T>
+struct Magnitudes;
+template <>
+struct Magnitudes<float> {
+  using Type = WideBits32;
+  static constexpr std::int32_t kSign = 0x7fffffff;
+};
+template <>
+struct Magnitudes<double> {
+  using Type = Bits;
+  static constexpr std::int64_t kSign = 0x7fffffffffffffff;
+};
+
+template <typename T>
+int scan_all(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, double* sum_, double* largest) {
+  using Wide = typename WideOf<T>::Type;
+  using Integers = typename Magnitudes<T>::Type;
+  constexpr std::int64_t kWide = sizeof(Wide) / sizeof(T);
+  const std::int64_t whole = m / kWide * kWide;
+  Vec total = splat(0.0);
+  Integers top = {};
+  const auto lanes = [&](Wide x) {
+    const Integers size = (Integers)x & Magnitudes<T>::kSign;
+    total += fold(x);
+    top = size > top ? size : top;
+  };
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T* row = cost + i * stride;
+    for (std::int64_t j = 0; j < whole; j += kWide) lanes(load_wide(row + j));
+    if (whole == m) continue;
+    Wide tail = {};
+    for (std::int64_t j = whole; j < m; ++j) tail[j - whole] = row[j];
+    lanes(tail);
+  }
+  *sum_ = sum(total);
+  const Wide magnitude = (Wide)top;
+  *largest = 0.0;
+  for (std::int64_t k = 0; k < kWide; ++k) {
+    const double x = static_cast<double>(magnitude[k]);
+    if (!(x < kInfinity)) return 0;
+    if (x > *largest) *largest = x;
+  }
+  return 1;
+}
+
+template <typename T>
+void minima(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, T* f, T* g) {
+  using Wide = typename WideOf<T>::Type;
+  constexpr std::int64_t kWide = sizeof(Wide) / sizeof(T);
+  const std::int64_t whole = m / kWide * kWide;
+  const T infinite = static_cast<T>(kInfinity);
+  for (std::int64_t j = 0; j < m; ++j) g[j] = infinite;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T* row = cost + i * stride;
+    Wide low = Wide{} + infinite;
+    for (std::int64_t j = 0; j < whole; j += kWide) {
+      const Wide x = load_wide(row + j);
+      low = x < low ? x : low;
+    }
+    T least = infinite;
+    for (std::int64_t k = 0; k < kWide; ++k) least = low[k] < least ? low[k] : least;
+    for (std::int64_t j = whole; j < m; ++j) least = row[j] < least ? row[j] : least;
+    f[i] = least;
+    for (std::int64_t j = 0; j < whole; j += kWide) {
+      const Wide x = load_wide(row + j) - least, y = load_wide(g + j);
+      store_wide(g + j, x < y ? x : y);
+    }
+    for (std::int64_t j = whole; j < m; ++j) g[j] = row[j] - least < g[j] ? row[j] - least : g[j];
+  }
+}
+
 template <typename T>
 double row_max(const T* cost, const std::uint8_t* mask, const double* g, std::int64_t m) {
   const std::int64_t whole = m / kLanes * kLanes;
@@ -161,9 +233,9 @@ void plan(const T* cost, const std::uint8_t* mask, double f, const double* g, do
 
 extern const LogKernels log_kernels;
 const LogKernels log_kernels = {
-    {log_sum<float>, column_max<float>, column_sum<float>, scan<float>, row_max<float>, add_plan<float>, plan_sums<float>,
+    {log_sum<float>, column_max<float>, column_sum<float>, scan<float>, scan_all<float>, minima<float>, row_max<float>, add_plan<float>, plan_sums<float>,
      plan<float>},
-    {log_sum<double>, column_max<double>, column_sum<double>, scan<double>, row_max<double>, add_plan<double>,
+    {log_sum<double>, column_max<double>, column_sum<double>, scan<double>, scan_all<double>, minima<double>, row_max<double>, add_plan<double>,
      plan_sums<double>, plan<double>}};
 
 }  // namespace wbm::WBM_ISA

@@ -58,9 +58,78 @@ void distances(const S* x, const S* x_squares, std::int64_t rows, const S* y, co
   }
 }
 
+template <typename S>
+const S* point(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t i) {
+  return x + (index ? index[i] : i) * stride;
+}
+
+template <typename S>
+void add_points(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k,
+                double* total) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const S* p = point(x, stride, index, i);
+    for (std::int64_t c = 0; c < k; c += kLanes) {
+      const std::int64_t some = k - c < kLanes ? k - c : kLanes;
+      store_some(total + c, load_some(total + c, some, 0.0) + load_some(p + c, some, 0.0), some);
+    }
+  }
+}
+
+// out = p - centre, `count` coordinates of it; returns their squares
+template <typename S>
+Vec centre_some(const S* p, const double* centre, std::int64_t count, S* out) {
+  const Vec d = load_some(p, count, 0.0) - load_some(centre, count, 0.0);
+  store_some(out, d, count);
+  return d * d;
+}
+
+template <typename S>
+double centred(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k,
+               const double* centre, S* out, S* squares) {
+  double total = 0.0;
+  for (std::int64_t i = 0; i < count; ++i, out += k) {
+    const S* p = point(x, stride, index, i);
+    Vec square = splat(0.0);
+    for (std::int64_t c = 0; c < k; c += kLanes) square += centre_some(p + c, centre + c, k - c < kLanes ? k - c : kLanes, out + c);
+    const double own = sum(square);
+    squares[i] = static_cast<S>(own);
+    total += own;
+  }
+  return total;
+}
+
+// By blocks of points and coordinates, so that each line of `out` is written once.
+template <typename S>
+double centred_columns(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k,
+                       const double* centre, std::int64_t padded, S* out, S* squares) {
+  constexpr std::int64_t kBlock = 16;
+  double total = 0.0;
+  for (std::int64_t j = 0; j < padded; j += kBlock) {
+    const std::int64_t points = count - j < kBlock ? (count > j ? count - j : 0) : kBlock;
+    Vec square[kBlock] = {};
+    for (std::int64_t c = 0; c < k; c += kLanes) {
+      const std::int64_t some = k - c < kLanes ? k - c : kLanes;
+      S block[kBlock][kLanes] = {};
+      for (std::int64_t i = 0; i < points; ++i)
+        square[i] += centre_some(point(x, stride, index, j + i) + c, centre + c, some, block[i]);
+      for (std::int64_t l = 0; l < some; ++l)
+        for (std::int64_t i = 0; i < kBlock; ++i) out[(c + l) * padded + j + i] = block[i][l];
+    }
+    for (std::int64_t i = 0; i < kBlock; ++i) {
+      const double own = sum(square[i]);
+      squares[j + i] = static_cast<S>(own);
+      total += own;
+    }
+  }
+  return total;
+}
+
+template <typename S>
+constexpr DistanceKernel<S> table = {distances<S>, add_points<S>, centred<S>, centred_columns<S>};
+
 }  // namespace
 
 extern const DistanceKernels distance_kernels;
-const DistanceKernels distance_kernels = {distances<float>, distances<double>};
+const DistanceKernels distance_kernels = {table<float>, table<double>};
 
 }  // namespace wbm::WBM_ISA

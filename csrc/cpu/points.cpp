@@ -14,58 +14,27 @@ namespace wbm::cpu {
 namespace {
 
 template <typename S>
-const S* point(const Points& points, std::int64_t i) {
-  return static_cast<const S*>(points.data) + (points.index ? points.index[i] : i) * points.stride;
-}
-
-template <typename S>
 double distances(const Points& x, const Points& y, std::int64_t k, bool scaled, S* out, int available) {
   const std::int64_t n = x.count, m = y.count, padded = (m + kDistanceColumns - 1) / kDistanceColumns * kDistanceColumns;
+  const DistanceKernel<S>& kernels = distance_kernel<S>();
+  const S *from_x = static_cast<const S*>(x.data), *from_y = static_cast<const S*>(y.data);
   std::vector<double> centre(k, 0.0);
-  for (std::int64_t j = 0; j < m; ++j) {
-    const S* p = point<S>(y, j);
-    for (std::int64_t c = 0; c < k; ++c) centre[c] += static_cast<double>(p[c]);
-  }
+  kernels.sum(from_y, y.stride, y.index, m, k, centre.data());
   for (double& c : centre) c /= static_cast<double>(m);
 
   // x - c by rows, (y - c)' by columns: the product's inner loop runs along j
   const Array<S> left(n * k), right(k * padded), left_squares(n), right_squares(padded);
-  double total_x = 0.0, total_y = 0.0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const S* p = point<S>(x, i);
-    double square = 0.0;
-    for (std::int64_t c = 0; c < k; ++c) {
-      const double d = static_cast<double>(p[c]) - centre[c];
-      left[i * k + c] = static_cast<S>(d);
-      square += d * d;
-    }
-    left_squares[i] = static_cast<S>(square);
-    total_x += square;
-  }
-  for (std::int64_t j = 0; j < m; ++j) {
-    const S* p = point<S>(y, j);
-    double square = 0.0;
-    for (std::int64_t c = 0; c < k; ++c) {
-      const double d = static_cast<double>(p[c]) - centre[c];
-      right[c * padded + j] = static_cast<S>(d);
-      square += d * d;
-    }
-    right_squares[j] = static_cast<S>(square);
-    total_y += square;
-  }
-  for (std::int64_t j = m; j < padded; ++j) {
-    for (std::int64_t c = 0; c < k; ++c) right[c * padded + j] = S(0);
-    right_squares[j] = S(0);
-  }
+  const double total_x = kernels.centred(from_x, x.stride, x.index, n, k, centre.data(), left.data(), left_squares.data());
+  const double total_y = kernels.centred_columns(from_y, y.stride, y.index, m, k, centre.data(), padded, right.data(),
+                                                 right_squares.data());
 
   const double mean = total_x / static_cast<double>(n) + total_y / static_cast<double>(m);
   const S scale = scaled ? static_cast<S>(1.0 / mean) : S(1);
-  const auto kernel = distance_kernel<S>();
   constexpr std::int64_t kBand = 24;  // rows a part
   const auto bands = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin * kBand; i < std::min(end * kBand, n); i += kBand)
-      kernel(left.data() + i * k, left_squares.data() + i, std::min(kBand, n - i), right.data(), right_squares.data(), k, m,
-             padded, scale, out + i * m);
+      kernels.distances(left.data() + i * k, left_squares.data() + i, std::min(kBand, n - i), right.data(),
+                        right_squares.data(), k, m, padded, scale, out + i * m);
   };
   const std::int64_t parts = (n + kBand - 1) / kBand;
   const Threads threads(1, n * k / 128, m, available);  // from 2^24 multiply-adds on, some tenths of a millisecond
@@ -73,48 +42,56 @@ double distances(const Points& x, const Points& y, std::int64_t k, bool scaled, 
   return mean;
 }
 
-// w and dw/dq (dw/dz) of one sample
-struct Weight {
-  double w, slope;
-};
+// The propensity of the treatment that the sample had, or its logit.
+double own(double q, const Weighting& how) { return how.other ? (how.logits ? -q : 1.0 - q) : q; }
 
-Weight weight(double q, const Weighting& how) {
-  const double sign = how.other ? -1.0 : 1.0;
+// w of one sample
+double weight(double q, const Weighting& how) {
+  const double p = own(q, how);
   if (how.logits) {
-    const double z = sign * q, e = std::exp(-z);  // 1/q = 1 + e
-    if (how.softmax) return {1.0 + e, -sign * e};
-    return {z > 0.0 ? std::log1p(e) : std::log1p(std::exp(z)) - z, -sign / (1.0 + std::exp(z))};
+    const double e = std::exp(-p);  // 1/q = 1 + e
+    if (how.softmax) return 1.0 + e;
+    return p > 0.0 ? std::log1p(e) : std::log1p(std::exp(p)) - p;
   }
-  const double p = how.other ? 1.0 - q : q;
-  if (how.softmax) return {1.0 / p, -sign / (p * p)};
-  return {-std::log(p), -sign / p};
+  return how.softmax ? 1.0 / p : -std::log(p);
+}
+
+// dw/dq (dw/dz)
+double slope(double q, const Weighting& how) {
+  const double sign = how.other ? -1.0 : 1.0, p = own(q, how);
+  if (how.logits) return how.softmax ? -sign * std::exp(-p) : -sign / (1.0 + std::exp(p));
+  return how.softmax ? -sign / (p * p) : -sign / p;
 }
 
 double clipped(double q, const Weighting& how) { return q < how.low ? how.low : q > how.high ? how.high : q; }
 
 template <typename S>
 WeightReport masses(const S* q, const std::int64_t* index, std::int64_t count, const Weighting& how, S* mass) {
+  constexpr double kRange = 1e140;  // the squares of what is below are far from overflow
   WeightReport report;
-  std::vector<double> w(count);
-  double top = -kInf;
+  std::vector<double> bounded(count), x(count);  // x: exp(w) up to a factor
+  double largest = 0.0;
   for (std::int64_t i = 0; i < count; ++i) {
     const double value = static_cast<double>(q[index[i]]);
     if (how.logits ? std::isnan(value) : !(value >= 0.0 && value <= 1.0)) {
       report.invalid = index[i];
       return report;
     }
-    const double bounded = clipped(value, how);
-    report.clipped += bounded != value;
-    w[i] = weight(bounded, how).w;
-    top = std::fmax(top, w[i]);
+    bounded[i] = clipped(value, how);
+    report.clipped += bounded[i] != value;
+    if (how.softmax) continue;
+    const double p = own(bounded[i], how);
+    x[i] = how.logits ? 1.0 + std::exp(-p) : 1.0 / p;  // exp(w) = 1/q
+    if (!(x[i] <= largest)) largest = x[i];
+  }
+  if (how.softmax || !(largest < kRange)) {
+    double top = -kInf;
+    for (std::int64_t i = 0; i < count; ++i) top = std::fmax(top, x[i] = weight(bounded[i], how));
+    for (double& value : x) value = std::exp(value - top);
   }
   double total = 0.0, squares = 0.0;
-  for (double& x : w) {
-    x = std::exp(x - top);
-    total += x;
-    squares += x * x;
-  }
-  for (std::int64_t i = 0; i < count; ++i) mass[i] = static_cast<S>(w[i] / total);
+  for (const double value : x) total += value, squares += value * value;
+  for (std::int64_t i = 0; i < count; ++i) mass[i] = static_cast<S>(x[i] / total);
   report.ess = total * total / squares;
   return report;
 }
@@ -129,7 +106,7 @@ void masses_gradient(const S* q, const std::int64_t* index, std::int64_t count, 
     const double value = static_cast<double>(q[index[i]]);
     const bool inside = value >= how.low && value <= how.high;
     const double d = static_cast<double>(mass[i]) * (static_cast<double>(d_mass[i]) - mean);
-    d_q[index[i]] = inside ? static_cast<S>(d * weight(value, how).slope) : S(0);
+    d_q[index[i]] = inside ? static_cast<S>(d * slope(value, how)) : S(0);
   }
 }
 

@@ -137,17 +137,23 @@ class StoredScaling final : public Scaling {
 
   bool absorb_cold() override {
     const RowKernels<T>& kernels = row_kernels<T>();
-    std::vector<double> f(view_.n, 0.0), g(view_.m, 0.0), top(view_.m, -kInf);
-    for (std::int64_t j = 0; j < view_.m; ++j)
-      if (!view_.columns.active[j]) g[j] = -kInf;
-    for (const std::int64_t i : rows_.index) f[i] = -kernels.row_max(view_.row(i), view_.mask_row(i), g.data(), view_.m);
-    for (const std::int64_t i : rows_.index)
-      kernels.column_max(view_.row(i), view_.mask_row(i), f[i], top.data(), 0, view_.m);
-    double reach = 0.0;
-    for (const std::int64_t j : columns_.index) {
-      g[j] = -top[j];
-      reach = std::fmax(reach, std::fabs(g[j]) / view_.epsilon);
+    std::vector<double> f(view_.n, 0.0), g(view_.m, 0.0);
+    if (view_.unrestricted()) {
+      std::vector<T> least_f(view_.n), least_g(view_.m);
+      kernels.minima(view_.row(0), view_.stride(), view_.n, view_.m, least_f.data(), least_g.data());
+      std::copy(least_f.begin(), least_f.end(), f.begin());
+      std::copy(least_g.begin(), least_g.end(), g.begin());
+    } else {
+      std::vector<double> top(view_.m, -kInf);
+      for (std::int64_t j = 0; j < view_.m; ++j)
+        if (!view_.columns.active[j]) g[j] = -kInf;
+      for (const std::int64_t i : rows_.index) f[i] = -kernels.row_max(view_.row(i), view_.mask_row(i), g.data(), view_.m);
+      for (const std::int64_t i : rows_.index)
+        kernels.column_max(view_.row(i), view_.mask_row(i), f[i], top.data(), 0, view_.m);
+      for (const std::int64_t j : columns_.index) g[j] = -top[j];
     }
+    double reach = 0.0;
+    for (const std::int64_t j : columns_.index) reach = std::fmax(reach, std::fabs(g[j]) / view_.epsilon);
     if (!(reach < (sizeof(S) == 4 ? 40.0 : 300.0))) return false;
     rows_.absorb_cold(f.data(), f[rows_.index.empty() ? 0 : rows_.index[0]], view_.epsilon);
     columns_.absorb_cold(g.data(), 0.0, view_.epsilon);

@@ -78,6 +78,15 @@ void View<T>::scan_cost() {
   bool invalid = false, all_columns = false;
   bool full = true;  // every column has mass
   for (std::int64_t j = 0; j < m; ++j) full &= columns.mass[j] > 0.0;
+  bool whole = full && !mask_;  // every pair may carry mass: the common problem
+  for (std::int64_t i = 0; i < n; ++i) whole &= rows.mass[i] > 0.0;
+  if (whole && row_kernels<T>().scan_all(cost_, cost_stride_, n, m, &cost_sum, &cost_max)) {
+    rows.active.assign(n, 1);
+    columns.active.assign(m, 1);
+    cost_count = n * m;
+    return;
+  }
+  cost_sum = cost_max = 0.0;
   for (std::int64_t i = 0; i < n; ++i) {
     const T* cost = row(i);
     const std::uint8_t* mask = mask_row(i);

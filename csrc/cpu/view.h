@@ -79,6 +79,9 @@ struct View {
   Interrupt* interrupt = nullptr;
 
   bool both_hard() const { return rows.hard && columns.hard; }
+  // Every pair may carry mass, and every entry of D was found to be finite.
+  bool unrestricted() const { return cost_count == n * m && cost_count > 0; }
+  std::int64_t stride() const { return cost_stride_; }
   const T* row(std::int64_t i) const { return cost_ + i * cost_stride_; }
   const std::uint8_t* mask_row(std::int64_t i) const { return mask_ ? mask_ + i * mask_stride_ : nullptr; }
 

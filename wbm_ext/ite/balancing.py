@@ -44,7 +44,8 @@ class BalancedEstimator(NeuralEstimator):
     def _penalties(self, batch: Batch, r: Tensor, outcomes: Tensor) -> dict[str, Tensor]:
         if self.balance_weight == 0 or self._epoch <= self.start_epoch or batch.one_group:
             return {}
-        return {"balance": self.balance_weight * self._discrepancy(batch, r, outcomes)}
+        discrepancy = self._discrepancy(batch, r, outcomes)
+        return {"balance": discrepancy if self.balance_weight == 1 else self.balance_weight * discrepancy}
 
     def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
         if "balance" in record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,8 +19,17 @@ from wbm_ext.ite.balancing import BalancedEstimator
 from wbm_ext.ite.batches import Batch
 from wbm_ext.ite.defaults import default
 from wbm_ext.ite.frozen_plan import cost_matrix, frozen_transport
+from wbm_ext.losses.one_call import outcome_value
 from wbm_ext.parameters import check_flag, check_integer, check_number
 from wbm_ext.solver import SinkhornResult, solve
+
+
+def _ignore(result: SinkhornResult) -> None:
+    pass
+
+
+def _mean(values: Sequence[Tensor | float]) -> float:
+    return float(torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values]).mean())
 
 
 @dataclass(frozen=True)
@@ -98,12 +108,33 @@ class TransportEstimator(BalancedEstimator):
         )
 
     def _discrepancy(self, batch: Batch, r: Tensor, outcomes: Tensor) -> Tensor:
+        kappa, reference = self._relaxation()
+        gamma = self._gamma()
+        found = outcome_value(
+            *(r, batch.treated, batch.y, outcomes),
+            scale=self.cost_scale,
+            gamma=gamma,
+            epsilon=self.epsilon,
+            kappa=kappa,
+            reference=reference,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            grad="frozen",
+            composed=lambda *tensors: self._composed(batch, *tensors, seen=_ignore),
+        )
+        if found is None:
+            return self._composed(batch, r, outcomes, seen=self._note)
+        self._seen.append((found.mass, found.residual))
+        return found.value
+
+    def _composed(self, batch: Batch, r: Tensor, outcomes: Tensor, *, seen: Callable[[SinkhornResult], None]) -> Tensor:
+        """The discrepancy in operations of torch around a solve."""
         return frozen_transport(
             *(r, outcomes, batch.y, batch.treated),
             scale=self.cost_scale,
             gamma=self._gamma(),
             solver=self._solve,
-            seen=self._note,
+            seen=seen,
         )
 
     def _note(self, result: SinkhornResult) -> None:
@@ -111,12 +142,12 @@ class TransportEstimator(BalancedEstimator):
 
     def _start_epoch(self, epoch: int) -> None:
         super()._start_epoch(epoch)
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._seen: list[tuple[Tensor | float, Tensor | float]] = []
 
     def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
         super()._diagnose(epoch, record)
         if self._seen:
-            means = [float(torch.stack(values).mean()) for values in zip(*self._seen, strict=True)]
+            means = [_mean(values) for values in zip(*self._seen, strict=True)]
             record.update(zip(("transported_mass", "residual"), means, strict=True))
 
     # ------------------------------------------------------------------ after fit

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from wbm_ext.losses import batch_kernels
+from wbm_ext.losses import batch_kernels, one_call
 from wbm_ext.losses.costs import cost_unit, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy, warn_of_collapse
 from wbm_ext.losses.groups import Groups, check_batch, check_points, split
 from wbm_ext.losses.masses import check_propensity, clip_propensity, log_weights
-from wbm_ext.losses.options import check_options, same_parameters
+from wbm_ext.losses.options import check_options, options_of, same_parameters
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.solving import check_index, solver_of
 from wbm_ext.solver.api import Kappa
@@ -142,6 +142,9 @@ def _by_kernels(
     return _Batch(groups, found.a, b, clipped, ess)
 
 
+_OPTIONS = options_of(balance)
+
+
 @same_parameters(balance)
 def wbm(*args: Any, **options: Any) -> Tensor:
     """Wasserstein balancing metric: how far the treated set, reweighted by 1/q, is from the untreated one by 1/(1-q).
@@ -215,4 +218,8 @@ def wbm(*args: Any, **options: Any) -> Tensor:
     >>> round(float(wbm(balanced, treated, phi)), 4), round(float(wbm(skewed, treated, phi)), 4)
     (0.0, 0.4)
     """
-    return balance(*args, **options).value
+    given = {**_OPTIONS, **options}
+    value = None
+    if len(given) == len(_OPTIONS):
+        value = one_call.balance_value(args, given, lambda *tensors: balance(*tensors, **options).value)
+    return balance(*args, **options).value if value is None else value

@@ -87,10 +87,16 @@ def warn_of_collapse(a: Tensor, b: Tensor, min_ess: float | None, ess: tuple[flo
     """
     if fixed_shapes(a) or min_ess == 0 or (min_ess is None and a.device.type != "cpu"):
         return
+    if ess is None:
+        treated, other = (1.0 / float(torch.dot(w, w)) for w in (a.detach(), b.detach()))
+        ess = treated, other
+    judge_sizes(ess, (len(a), len(b)), min_ess)
+
+
+def judge_sizes(ess: tuple[float, float], sizes: tuple[int, int], min_ess: float | None) -> None:
+    """:func:`warn_of_collapse` for known effective sample sizes of the treated and the other samples."""
     share = MIN_ESS if min_ess is None else min_ess
-    sides = (a.detach(), b.detach())
-    sizes = ess or [1.0 / float(torch.dot(w, w)) for w in sides]
-    for side, size, ess_of_side in zip(("treated", "other"), map(len, sides), sizes, strict=True):
+    for side, size, ess_of_side in zip(("treated", "other"), sizes, ess, strict=True):
         if ess_of_side < share * size:
             message = (
                 f"the effective sample size of the {side} samples is {ess_of_side:.1f} of {size} (below a share of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 from wbm_ext.losses.costs import outcome_columns, pfor_cost, relative_strengths, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.groups import check_batch, check_points, split
-from wbm_ext.losses.options import check_options, same_parameters
+from wbm_ext.losses.one_call import outcome_value
+from wbm_ext.losses.options import check_options, options_of, same_parameters
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.solving import check_index, solver_of
 from wbm_ext.solver.api import Kappa
@@ -87,6 +89,9 @@ def escfr_transport(
     return Discrepancy(groups.value(result.cost), result, None)
 
 
+_OPTIONS = options_of(escfr_transport)
+
+
 @same_parameters(escfr_transport)
 def escfr_discrepancy(*args: Any, **options: Any) -> Tensor:
     """Discrepancy of the two groups of a batch, robust to outliers (RMPR) and aware of outcomes (PFOR).
@@ -156,4 +161,40 @@ def escfr_discrepancy(*args: Any, **options: Any) -> Tensor:
     >>> round(float(value.detach()), 4), r.grad.shape
     (0.0478, torch.Size([4, 1]))
     """
-    return escfr_transport(*args, **options).value
+    given = {**_OPTIONS, **options}
+    value = _in_one_call(args, given) if len(given) == len(_OPTIONS) else None
+    return escfr_transport(*args, **options).value if value is None else value
+
+
+def _in_one_call(tensors: tuple[Any, ...], options: dict[str, Any]) -> Tensor | None:
+    """The same as one call of the kernels; None where something is unusual, and ``escfr_transport`` has to judge."""
+    r, treated, outcome, other, index = (*tensors, None, None, None)[:5] if 2 <= len(tensors) <= 5 else (None,) * 5
+    gamma, scale = options["gamma"], options["distance_scale"]
+    if (
+        not isinstance(r, Tensor)
+        or not isinstance(treated, Tensor)
+        or index is not None
+        or options["cache"] is not None
+        or options["relative"] is not False
+        or type(options["detach_outcomes"]) is not bool
+        or not (type(gamma) is float and 0 <= gamma < math.inf and type(scale) is float and 0 < scale < math.inf)
+    ):
+        return None
+    if gamma == 0:
+        outcome = other = None
+    elif not (isinstance(outcome, Tensor) and isinstance(other, Tensor)) or outcome.requires_grad:
+        return None
+    elif options["detach_outcomes"]:
+        other = other.detach()
+
+    def composed(r: Tensor, other: Tensor | None) -> Tensor:
+        return escfr_transport(r, treated, outcome, other, **options).value
+
+    found = outcome_value(
+        *(r, treated, outcome, other),
+        scale=scale,
+        gamma=gamma,
+        composed=composed,
+        **{name: options[name] for name in ("epsilon", "kappa", "reference", "tol", "max_iter", "grad")},
+    )
+    return None if found is None else found.value

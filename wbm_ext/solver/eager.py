@@ -21,7 +21,7 @@ from wbm_ext.solver.reference import IMPLICIT, UNROLLED
 from wbm_ext.solver.result import Adjoint
 
 _REAL = torch.float64
-_FAITHFUL = 1e-6  # residual of the backward's linear system that is never warned of
+FAITHFUL = 1e-6  # residual of the backward's linear system that is never warned of
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class _Solve(torch.autograd.Function):
         ctx.save_for_backward(cost, a, b, arguments.mask, f, g, *tensors, *done, history)
         ctx.kappa = None if isinstance(kappa, Tensor) else kappa
         ctx.options = (arguments.reference, arguments.gradient, arguments.max_iter)
-        ctx.limit = max(arguments.tol, _FAITHFUL) if arguments.reads_data else None
+        ctx.limit = max(arguments.tol, FAITHFUL) if arguments.reads_data else None
         ctx.adjoint = adjoint
         rest += (report, converged)
         return sharp, regularized, f, g
@@ -168,7 +168,7 @@ class _Solve(torch.autograd.Function):
             )
             ctx.adjoint.residual = residual
             if ctx.limit is not None and largest > ctx.limit:
-                _warn(largest, ctx.limit)
+                warn_of_backward(largest, ctx.limit)
             return (d_cost if needs[0] else None), d_a, d_b, None, None, None, None, None
         if packed:
             used, iterations = used[0], iterations_of(used)
@@ -202,7 +202,7 @@ def _operator_backward(
     if ctx.limit is not None:
         largest = float(residual.nan_to_num(0.0).max()) if count else 0.0
         if largest > ctx.limit:
-            _warn(largest, ctx.limit)
+            warn_of_backward(largest, ctx.limit)
     shapes = (cost, a, b, epsilon, kappa)
     return *[
         d.reshape(x.shape) if needed and d is not None and isinstance(x, Tensor) else None
@@ -210,7 +210,8 @@ def _operator_backward(
     ], None, None, None  # fmt: skip
 
 
-def _warn(largest: float, limit: float) -> None:
+def warn_of_backward(largest: float, limit: float) -> None:
+    """ConvergenceWarning for a backward whose linear system was solved to ``largest`` > ``limit``."""
     warn_once(
         ConvergenceWarning(
             f"the backward's linear system was solved to a relative residual of {largest:.2e} > {limit:.0e} only, and "

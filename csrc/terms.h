@@ -1,0 +1,11 @@
+// The binding of cpu/term.h.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace wbm {
+
+// `pending`: whether Python has a signal to deliver, asked during a solve.
+void bind_terms(pybind11::module_& module, bool (*pending)());
+
+}  // namespace wbm

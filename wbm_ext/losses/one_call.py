@@ -1,0 +1,300 @@
+"""A whole loss of a batch as one call of the CPU kernels, forward and backward: ``csrc/cpu/term.h``.
+
+A training step on some hundred samples spends more time around the solve than in it. Where nothing looks into the loss
+(the compiler, ``torch.func``, dispatch modes, subclasses, other devices, a cache) and nothing is unusual about it, its
+masses, cost and solve are one call, and so is the gradient, which needs no matrix of the size of D. Else these
+functions return None, before any work or after it, and the operations of ``balancing``, ``escfr`` or the caller do the
+same; they tell what is wrong with arguments, and they are what a second derivative goes through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from wbm_ext._native import BACKEND, core
+from wbm_ext.losses.batch_kernels import MOST_OPERATIONS
+from wbm_ext.losses.discrepancy import judge_sizes
+from wbm_ext.losses.masses import propensity_bounds
+from wbm_ext.losses.options import AGAINST, MASSES
+from wbm_ext.solver.checks import GRADIENTS, METHODS, REFERENCES, is_transformed
+from wbm_ext.solver.eager import FAITHFUL, warn_of_backward
+
+_NAN = float("nan")
+_DIFFERENTIABLE = ("implicit", "frozen")
+Composed = Callable[..., Tensor]
+
+
+class Solved(NamedTuple):
+    """A loss, connected to its graph, and its plan's mass and marginal residual."""
+
+    value: Tensor
+    mass: float
+    residual: float
+
+
+def _takes(*tensors: Tensor) -> bool:
+    if BACKEND != "native" or is_transformed(*tensors):
+        return False
+    return all(map(_dense, tensors))
+
+
+def _dense(x: Tensor) -> bool:
+    return x.is_cpu and x.layout is torch.strided
+
+
+def _number(value: object) -> bool:
+    return type(value) is float or type(value) is int
+
+
+def _solve_numbers(
+    epsilon: Any, kappa: Any, reference: str, tol: Any, max_iter: Any, grad: str
+) -> tuple[Any, ...] | None:
+    """The options of a solve as ``csrc/terms.cpp`` takes them, but for the last; None where they are unusual."""
+    rows, columns = kappa if type(kappa) is tuple and len(kappa) == 2 else (kappa, kappa)
+    if not (
+        (epsilon is None or (_number(epsilon) and 0 < epsilon < math.inf))
+        and (_number(rows) and rows > 0 and _number(columns) and columns > 0)
+        and (_number(tol) and 0 < tol < math.inf)
+        and (type(max_iter) is int and max_iter > 0)
+        and grad in _DIFFERENTIABLE
+        and reference in REFERENCES
+    ):
+        return None
+    return (
+        METHODS["auto"], tol, max_iter, _NAN if epsilon is None else epsilon, rows, columns,
+        REFERENCES[reference], GRADIENTS[grad], torch.get_num_threads(),
+    )  # fmt: skip
+
+
+def _again(
+    composed: Composed, inputs: tuple[Tensor | None, ...], needs: tuple[bool, ...], upstream: Tensor
+) -> list[Tensor | None]:
+    """The gradients in operations that can be differentiated again."""
+    with torch.enable_grad():
+        # the upstream gradient depends on the inputs too, and is not to be differentiated here
+        own = [
+            x if x is None else x.view_as(x) if needed else x.detach() for x, needed in zip(inputs, needs, strict=True)
+        ]
+        wanted = [x for x, needed in zip(own, needs, strict=True) if x is not None and needed]
+        found = iter(torch.autograd.grad(composed(*own), wanted, upstream, create_graph=True, allow_unused=True))
+    return [next(found) if needed else None for needed in needs]
+
+
+def _judge(residual: float, tol: float) -> None:
+    limit = max(tol, FAITHFUL)
+    if residual > limit:
+        warn_of_backward(residual, limit)
+
+
+class _Held(NamedTuple):
+    """What the graph holds of a loss: the solved term, and the same in operations of torch."""
+
+    term: Any
+    treated: Tensor | None
+    tol: float
+    composed: Composed
+
+
+class _Balance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        q, phi, ctx.held, value = inputs
+        ctx.save_for_backward(q, phi, ctx.held.treated)
+        return value.pop()
+
+    @staticmethod
+    def backward(ctx: Any, *upstreams: Any) -> tuple[Tensor | None, ...]:
+        q, phi, treated = ctx.saved_tensors
+        held, (by_q, by_phi, *_), (upstream,) = ctx.held, ctx.needs_input_grad, upstreams
+        if torch.is_grad_enabled() or is_transformed(upstream):
+            inputs, needs = (q, treated, phi), (by_q, False, by_phi)
+            d_q, _, d_phi = _again(held.composed, inputs, needs, upstream)
+            return d_q, d_phi, None, None
+        q, phi = q.contiguous(), phi.contiguous() if phi.stride(1) != 1 else phi
+        d_q = torch.empty_like(q) if by_q else None
+        d_phi = torch.empty(phi.shape, dtype=phi.dtype) if by_phi else None
+        residual = core.cpu_balance_gradient(
+            held.term, q.data_ptr(), phi.data_ptr(), phi.stride(0), upstream.data_ptr(),
+            0 if d_q is None else d_q.data_ptr(), 0 if d_phi is None else d_phi.data_ptr(),
+        )  # fmt: skip
+        _judge(residual, held.tol)
+        return d_q, d_phi, None, None
+
+
+def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: Composed) -> Tensor | None:
+    """WBM of a batch: see :func:`wbm_ext.losses.wbm`, whose ``options`` are given in full.
+
+    ``composed`` takes propensity, treatment and representation, and computes the same in operations of torch.
+    """
+    if len(tensors) != 3 and not (len(tensors) == 4 and tensors[3] is None):
+        return None
+    q, treated, phi = tensors[:3]
+    if not (isinstance(q, Tensor) and isinstance(treated, Tensor) and isinstance(phi, Tensor)):
+        return None
+    if not _takes(q, treated, phi):
+        return None
+    masses, against, clip, min_ess = options["masses"], options["against"], options["clip"], options["min_ess"]
+    logits, scaled, detached = options["logits"], options["scale_cost"], options["detach_representation"]
+    size, kind = q.numel(), q.dtype
+    if (
+        q.dim() != 1
+        or kind not in (torch.float32, torch.float64)
+        or treated.dtype != torch.bool
+        or treated.shape != q.shape
+        or phi.dim() != 2
+        or phi.dtype != kind
+        or phi.shape[0] != size
+        or not 0 < size * size * phi.shape[1] <= MOST_OPERATIONS
+        or options["cache"] is not None
+        or masses not in MASSES
+        or against not in AGAINST
+        or not (_number(clip) and 0 <= clip < 0.5)
+        or not (min_ess is None or (_number(min_ess) and 0 <= min_ess <= 1))
+        or not (type(logits) is bool and type(scaled) is bool and type(detached) is bool)
+    ):
+        return None
+    solve = _solve_numbers(
+        options["epsilon"], options["kappa"], "entropy", options["tol"], options["max_iter"], options["grad"]
+    )
+    if solve is None:
+        return None
+    if detached:
+        phi = phi.detach()
+    q, treated = q.contiguous(), treated.contiguous()
+    if phi.stride(1) != 1:
+        phi = phi.contiguous()
+    wanted = torch.is_grad_enabled() and (q.requires_grad or phi.requires_grad)
+    value = torch.empty((), dtype=kind)
+    low, high = propensity_bounds(clip, logits)
+    term, count, ess_treated, ess_other, _, _ = core.cpu_balance_term(
+        q.data_ptr(), treated.data_ptr(), size, (phi.data_ptr(), phi.stride(0), phi.shape[1]),
+        (kind == torch.float64, logits, masses == "softmax", low, high, against == "all", scaled),
+        (*solve, wanted), value.data_ptr(),
+    )  # fmt: skip
+    if term is None:
+        return None
+    judge_sizes((ess_treated, ess_other), (count, size if against == "all" else size - count), min_ess)
+    if not wanted:
+        return value
+    return _Balance.apply(q, phi, _Held(term, treated, options["tol"], composed), [value])  # type: ignore[no-untyped-call,no-any-return]
+
+
+class _Outcome(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        r, other, ctx.held, value = inputs
+        ctx.save_for_backward(r, other, ctx.held.treated)
+        return value.pop()
+
+    @staticmethod
+    def backward(ctx: Any, *upstreams: Any) -> tuple[Tensor | None, ...]:
+        r, other, _ = ctx.saved_tensors
+        held, (by_r, by_other, *_), (upstream,) = ctx.held, ctx.needs_input_grad, upstreams
+        if torch.is_grad_enabled() or is_transformed(upstream):
+            return *_again(held.composed, (r, other), (by_r, by_other), upstream), None, None
+        d_r = torch.empty(r.shape, dtype=r.dtype)
+        d_other = torch.zeros(other.shape, dtype=r.dtype) if by_other else None
+        rows, columns = (_NOWHERE, _NOWHERE) if d_other is None else _sides(d_other, held.treated is None)
+        residual = core.cpu_outcome_gradient(
+            held.term, upstream.data_ptr(), d_r.data_ptr(), rows[0], columns[0], rows[1], rows[2]
+        )
+        _judge(residual, held.tol)
+        return (d_r if by_r else None), d_other, None, None
+
+
+_NOWHERE = (0, 0, 0)
+
+
+def _columns(values: Tensor) -> tuple[int, int, int]:
+    """Address and strides of outcomes (B,) or (B, d)."""
+    return values.data_ptr(), values.stride(0), values.stride(1) if values.dim() == 2 else 0
+
+
+def _sides(other: Tensor, arms: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Outcomes of the other arm for the treated samples, and for the others."""
+    return (_columns(other[0]), _columns(other[1])) if arms else (_columns(other), _columns(other))
+
+
+def _fits(mask: Tensor, size: int, outcome: Tensor | None, other: Tensor | None) -> bool:
+    """Whether groups and outcomes have the shapes that they should have."""
+    if mask.dtype != torch.bool or mask.shape != (size,):
+        return False
+    if outcome is None or other is None:
+        return True
+    return outcome.dim() in (1, 2) and outcome.shape == other.shape and len(outcome) == size and outcome.numel() > 0
+
+
+def outcome_value(
+    r: Tensor,
+    treated: Tensor | int,
+    outcome: Tensor | None,
+    other: Tensor | None,
+    *,
+    scale: float,
+    gamma: float,
+    epsilon: object,
+    kappa: object,
+    reference: str,
+    tol: float,
+    max_iter: int,
+    grad: str,
+    composed: Composed,
+) -> Solved | None:
+    """⟨D, P⟩ of uniform masses on D_ij = s |r_i - r_j|² + γ [|z_i - y_j|² + |z_j - y_i|²], i treated, j not.
+
+    Parameters
+    ----------
+    r : Tensor, shape (B, k)
+    treated : Tensor of bool, shape (B,), or int
+        A number: so many samples from the first on are treated.
+    outcome : Tensor, shape (B,) or (B, d)
+        y; not read for γ = 0.
+    other : Tensor, shape of ``outcome``; (2, B) where ``treated`` is a number
+        z, the predicted outcome of the arm that a sample is not in; of shape (2, B) both arms, of which row 0 is read
+        for treated samples and row 1 for the others.
+    composed : callable, (r, other) -> Tensor
+        The same in operations of torch.
+    """
+    mask = treated if isinstance(treated, Tensor) else None
+    if gamma == 0:
+        outcome = other = None
+    elif outcome is None or other is None or not _takes(outcome, other) or not outcome.dtype == other.dtype == r.dtype:
+        return None
+    if not (_takes(r) if mask is None else _takes(r, mask)) or r.dim() != 2:
+        return None
+    kind, (size, k) = r.dtype, r.shape
+    if (
+        kind not in (torch.float32, torch.float64)
+        or not 0 < size * size * k <= 4 * MOST_OPERATIONS
+        or (mask is not None and not _fits(mask, size, outcome, other))
+    ):
+        return None
+    solve = _solve_numbers(epsilon, kappa, reference, tol, max_iter, grad)
+    if solve is None:
+        return None
+    if r.stride(1) != 1:
+        r = r.contiguous()
+    factual, sides, d = _NOWHERE, (_NOWHERE, _NOWHERE), 0
+    if outcome is not None and other is not None:
+        factual, sides = _columns(outcome), _sides(other, mask is None)
+        d = outcome.shape[1] if outcome.dim() == 2 else 1
+    if mask is not None:
+        mask = mask.contiguous()
+    wanted = torch.is_grad_enabled() and (r.requires_grad or (other is not None and other.requires_grad))
+    value = torch.empty((), dtype=kind)
+    term, _, _, _, mass, residual = core.cpu_outcome_term(
+        (r.data_ptr(), r.stride(0), size, k),
+        *((0, treated) if mask is None else (mask.data_ptr(), 0)),
+        d, factual, *sides, (kind == torch.float64, scale, gamma), (*solve, wanted), value.data_ptr(),
+    )  # fmt: skip
+    if term is None:
+        return None
+    if wanted:
+        held = _Held(term, mask, tol, composed)
+        value = _Outcome.apply(r, other, held, [value])  # type: ignore[no-untyped-call]
+    return Solved(value, mass, residual)
