@@ -70,7 +70,8 @@ def solve(
     ----------
     D : Tensor, shape (..., n, m)
         Cost of each pair; float32, float64, float16 or bfloat16 (the last two with float32 masses, potentials and
-        accumulation; read as they are on CUDA, converted on the CPU). +inf forbids a pair. Any strides, also expanded (stride 0).
+        accumulation; read as they are on CUDA, converted on the CPU). +inf forbids a pair. Any strides, also expanded
+        (stride 0).
     a, b : Tensor, shape (..., n) and (..., m), optional
         Masses ≥ 0 of rows and columns in the type of D (float32 for 16-bit D; under autocast 16-bit masses are lifted
         to it); uniform with total 1 where not given.
