@@ -1,8 +1,9 @@
 // pybind11 only: addresses in, nothing of torch. Arguments are checked in Python (wbm_ext/solver/arguments.py); here the
 // addresses are trusted. The interpreter lock is released while a solve runs.
 //
-// The CPU is entered in two ways: with the structs of problem.h (everything float64), and, for the inner loop of a training
-// step, with numbers only (cpu_solve, cpu_gradient), where what is missing or in float32 is completed (completed.h).
+// The CPU is entered in three ways: with the structs of problem.h (everything float64); for the inner loop of a training step
+// with numbers only (cpu_solve, cpu_gradient), where what is missing or in float32 is completed (completed.h); and, for a whole
+// loss of a batch, by terms.cpp.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

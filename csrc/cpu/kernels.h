@@ -166,10 +166,10 @@ struct DistanceKernel {
                     std::int64_t m, std::int64_t padded, S scale, S* out);
   // Of `count` points, the rows `index` names (nullptr: the first ones) of a matrix with rows `stride` apart: total_c += x_ic;
   void (*sum)(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k, double* total);
-  // out_i = x_i - centre with its squares; returns their sum;
+  // out_i = x_i - centre with its squares; returns their sum
   double (*centred)(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k,
                     const double* centre, S* out, S* squares);
-  // the same by columns of `padded` entries, with zeros behind the last point.
+  // the same by columns of `padded` entries, with zeros behind the last point
   double (*centred_columns)(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k,
                             const double* centre, std::int64_t padded, S* out, S* squares);
 };
