@@ -266,7 +266,13 @@ class Store:
     def records(self) -> dict[str, Record]:
         return self.content["records"]
 
+    def begin(self, key: str) -> None:
+        """Note which task is under way, for whoever watches this process."""
+        self.content["running"] = key
+        write_json(self.path, self.content)
+
     def put(self, key: str, record: Record) -> None:
+        self.content.pop("running", None)
         self.records[key] = record
         write_json(self.path, self.content)
 
@@ -319,8 +325,9 @@ class Task:
 
 
 def unfinished(tasks: list[Task], store: Store) -> list[Task]:
-    """Tasks that the store does not hold, or holds with an error."""
-    return [task for task in tasks if "error" in store.records.get(task.key, {"error": "not run"})]
+    """Tasks that the store does not hold, or holds with an error that is not final."""
+    found = {task.key: store.records.get(task.key, {"error": "not run"}) for task in tasks}
+    return [task for task in tasks if "error" in found[task.key] and not found[task.key].get("final")]
 
 
 def forecast(tasks: list[Task], store: Store) -> float:
@@ -330,11 +337,24 @@ def forecast(tasks: list[Task], store: Store) -> float:
     return pace * sum(task.expected for task in unfinished(tasks, store))
 
 
-def run_tasks(tasks: list[Task], store: Store, quiet: bool = False, deadline: float = math.inf) -> bool:
+class Lost(Exception):
+    """A task has failed, and nothing can be run in this process any more."""
+
+
+def run_tasks(
+    tasks: list[Task],
+    store: Store,
+    quiet: bool = False,
+    deadline: float = math.inf,
+    marks: bool = False,
+    lost: Callable[[], bool] = lambda: False,
+) -> bool:
     """Run what the store does not have yet; False when interrupted (Ctrl-C), with all finished records kept.
 
     A task that fails is recorded with its error and does not stop the others; the next run tries it again. None begins
     after ``deadline`` (of ``time.monotonic()``). Every record gets the seconds that its task ``took``, checks included.
+    ``marks``: the store says which task is under way. Raises :class:`Lost` where a task has failed and ``lost()`` is
+    true; its error is final then.
     """
     open_tasks = unfinished(tasks, store)
     whole, left = (sum(task.expected for task in some) for some in (tasks, open_tasks))
@@ -347,6 +367,8 @@ def run_tasks(tasks: list[Task], store: Store, quiet: bool = False, deadline: fl
                 if time.monotonic() >= deadline:
                     break
                 bar.set_description_str(task.key.replace("|", ", "))
+                if marks:
+                    store.begin(task.key)
                 begin = time.monotonic()
                 try:
                     record = task.run(store)
@@ -354,7 +376,11 @@ def run_tasks(tasks: list[Task], store: Store, quiet: bool = False, deadline: fl
                     lines = str(error).strip().splitlines() or [""]
                     text = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
                     record = {"error": f"{type(error).__name__}: {text[:300]}"}
-                store.put(task.key, record | {"took": round(time.monotonic() - begin, 3)})
+                gone = "error" in record and lost()
+                final = {"final": True} if gone else {}
+                store.put(task.key, record | {"took": round(time.monotonic() - begin, 3)} | final)
+                if gone:
+                    raise Lost(task.key)
                 bar.update(task.expected)
     except KeyboardInterrupt:
         return False

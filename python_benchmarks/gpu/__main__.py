@@ -4,7 +4,8 @@
     python -m python_benchmarks.gpu --quick         # small sizes, short timings, nothing kept
     python -m python_benchmarks.gpu --checks-only
 
-Exit code 0: all checks right and all goals met; 1: not; 2: no GPU here. Nothing is timed when a check fails.
+Exit code 0: all checks right and all goals met; 1: not; 2: no GPU here. A size is not timed where a check of it fails.
+A check or a timing that takes the device with it, or that never ends, is recorded as such; the others go on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 
 from python_benchmarks import _harness as harness
+from python_benchmarks import supervised
 from python_benchmarks.gpu import checks
 from python_benchmarks.gpu import device as gpu
 
@@ -31,44 +33,78 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--checks-only", action="store_true", help="no times")
     found.add_argument("--seed", type=int, default=None, help="of all random data; default: a new one, kept")
     found.add_argument("--budget", type=float, default=1.0, help="seconds for the repeats of one timing; quick 0.1")
+    found.add_argument("--minutes", type=float, default=10.0, help="when the last one may begin; default 10")
+    found.add_argument("--limit", type=float, default=120.0, help="seconds that one may take; default 120")
     found.add_argument("--partial", type=Path, default=HERE.parent / "results" / "gpu.json", metavar="FILE",
                        help="where records are kept meanwhile")  # fmt: skip
     return found
 
 
-def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_args(argv)
-    if reason := gpu.missing():
-        print(reason, file=sys.stderr)
-        return gpu.ABSENT
+def work(options: argparse.Namespace) -> int:
+    """All checks and timings of this process; see ``supervised``."""
     from python_benchmarks.gpu import times
 
-    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-    if not checks.report(seed, options.quick):
-        print("nothing is timed: the answers are wrong", file=sys.stderr)
-        return 1
-    if options.checks_only:
-        return 0
-    settings = times.Settings(0.1 if options.quick else options.budget, options.quick, seed)
+    settings = times.Settings(0.1 if options.quick else options.budget, options.quick, options.seed)
+    tasks = [*checks.tasks(options.seed, options.quick), *([] if options.checks_only else times.tasks(settings))]
     machine = harness.machine(["triton"]) | gpu.describe()
-    command = f"python -m python_benchmarks.gpu --seed {seed} --budget {options.budget:g}"
+    command = f"python -m python_benchmarks.gpu --seed {options.seed} --budget {options.budget:g}"
     head = {"benchmark": "gpu", "date": str(datetime.date.today()), "machine": machine, "commit": harness.commit(),
-            "command": command, "seed": seed}  # fmt: skip
-    store = harness.Store(options.partial, head, {"quick": options.quick, "seed": seed, "gpu": machine["gpu"]})
-    if not harness.run_tasks(times.tasks(settings), store):
+            "command": command, "seed": options.seed}  # fmt: skip
+    setting = {"quick": options.quick, "checks_only": options.checks_only, "seed": options.seed, "gpu": machine["gpu"]}
+    store = harness.Store(options.partial, head, setting)
+    try:
+        whole = harness.run_tasks(
+            tasks, store, deadline=supervised.deadline(), marks=True, lost=supervised.device_is_lost
+        )
+    except harness.Lost:
+        return supervised.LOST
+    if not whole:
         print(
             "interrupted: the records so far are kept; the same command with the printed --seed goes on",
             file=sys.stderr,
         )
         return 130
+    for task in harness.unfinished(tasks, store):
+        if task.key not in store.records:
+            store.put(task.key, {"error": "not run: no time left (--minutes)"})
+    store.content["records"] = {task.key: store.records[task.key] for task in tasks}
     store.finish()
-    for key, record in store.records.items():
-        print(times.line(key, record))
-    if not options.quick:
-        target = HERE / "results" / f"gpu-{gpu.short_name(machine['gpu'])}-{datetime.date.today()}.json"
+    return told(store, options)
+
+
+def told(store: harness.Store, options: argparse.Namespace) -> int:
+    """The checks, then a line a timing; the file; the exit code."""
+    of_checks = {key: record for key, record in store.records.items() if key.startswith("check|")}
+    wrong = [text for key, record in of_checks.items() if (text := checks.verdict(key.split("|")[1], record))]
+    right = checks.report(wrong, len(of_checks), options.seed)
+    timings = {key: record for key, record in store.records.items() if key not in of_checks}
+    if timings:
+        from python_benchmarks.gpu import times
+
+        for key, record in timings.items():
+            print(times.line(key, record))
+    if not (options.quick or options.checks_only):
+        target = (
+            HERE / "results" / f"gpu-{gpu.short_name(store.content['machine']['gpu'])}-{datetime.date.today()}.json"
+        )
         harness.write_json(target, store.content)
         print("wrote", target.relative_to(HERE.parent))
-    return 0 if all(record.get("met") for record in store.records.values()) else 1
+    return 0 if right and all(record.get("met") for record in timings.values()) else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    given = sys.argv[1:] if argv is None else argv
+    options = parser().parse_args(given)
+    if options.seed is None:
+        options.seed = secrets.randbelow(2**31)
+    if supervised.is_child():
+        return work(options)
+    if reason := gpu.missing():
+        print(reason, file=sys.stderr)
+        return gpu.ABSENT
+    print(f"seed {options.seed}", flush=True)
+    command = [sys.executable, "-m", "python_benchmarks.gpu", *given, "--seed", str(options.seed)]
+    return supervised.run(command, options.partial, options.minutes, options.limit)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Correctness on a device: fresh random problems of every kind, forward and backward, against float64 on the CPU.
 
-    python -m python_benchmarks.gpu.checks [--seed N] [--small]
+    python -m python_benchmarks.gpu.checks [--seed N] [--small | --sanitized]
 
 Every tensor that the solver leaves to be written is full of NaN (integers: of their largest value) beforehand. The
 reference gets the same numbers in float64; errors are |got - expected| / |expected|. Each case runs twice, and the two
@@ -15,7 +15,7 @@ import itertools
 import math
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +23,15 @@ import torch
 from torch import Tensor
 
 import wbm_ext
-from python_benchmarks._harness import Record
+from python_benchmarks._harness import Record, Store, Task
 from python_benchmarks.gpu import device as gpu
 
-LIMITS = {torch.float64: 1e-7, torch.float32: 1e-3}  # gradients hold the residual times the system's condition
-TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-6}
+# gradients hold the residual times the system's condition, and are rounded to D's type
+LIMITS = {torch.float64: 1e-7, torch.float32: 1e-3, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+TOLERANCE = {torch.float64: 1e-11} | dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1e-6)
 INF = math.inf
 KAPPAS = {"balanced": (INF, INF), "hard rows": (INF, 0.7), "hard columns": (1.5, INF), "unbalanced": (2.0, 0.5)}
-# one block a problem, a cluster, the whole chip, streamed; and shapes that no tile divides
+# One block a problem, a cluster, the whole chip, streamed by it and by a block a problem; shapes that no tile divides.
 SIZES = {
     "tiny": (5, 5, 7),
     "block": (4, 64, 64),
@@ -38,7 +39,15 @@ SIZES = {
     "cluster": (1, 500, 400),
     "chip": (1, 1500, 1300),
     "streamed": (1, 3001, 2999),
+    "long": (1, 901, 9001),
+    "many": (133, 700, 680),
 }
+FEW = {"long": 12, "many": 12}  # iterations where more would only cost time
+SHORT = {"tiny": torch.float16, "block": torch.float16, "cluster": torch.bfloat16, "chip": torch.bfloat16,
+         "streamed": torch.bfloat16}  # fmt: skip
+REPLAY = "a replayed CUDA graph"
+# for compute-sanitizer, a hundred times slower: as little as takes the road, and few iterations
+SANITIZED = {"tiny": (5, 5, 7), "cluster": (1, 300, 260), "chip": (1, 720, 730), "streamed": (1, 2810, 2820)}
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,13 @@ class Case:
     dtype: torch.dtype
     grad: str
     holes: bool  # forbidden pairs, a mask, zero masses
+    criterion: str = "marginal"
+    shape: tuple[int, int, int] | None = None  # other than that of the size
+    most: int = 5000  # iterations
 
     @property
     def name(self) -> str:
-        holes = ", holes" if self.holes else ""
+        holes = (", scaling" if self.criterion == "scaling" else "") + (", holes" if self.holes else "")
         return (
             f"{self.size}, {self.kind}, {self.reference}, {str(self.dtype).removeprefix('torch.')}, {self.grad}{holes}"
         )
@@ -67,12 +79,29 @@ def cases(small: bool) -> Iterator[Case]:
         ("tiny", "block"), kinds, ("entropy", "product"), types, grads
     ):
         yield Case(size, kind, reference, dtype, grad, holes=size == "tiny")
+    short = {size: kind for size, kind in SHORT.items() if not small or size in ("tiny", "block")}
+    for (size, dtype), grad in itertools.product(short.items(), ("implicit", "unrolled")):
+        yield Case(size, "unbalanced", "entropy", dtype, grad, holes=size == "tiny")
+    for dtype in types:
+        yield Case("block", "unbalanced", "entropy", dtype, "implicit", holes=False, criterion="scaling")
     if small:
         return
     for size, kind, dtype, grad in itertools.product(
         list(SIZES)[2:], ("balanced", "unbalanced"), types, ("implicit", "unrolled")
     ):
-        yield Case(size, kind, "entropy", dtype, grad, holes=size == "uneven")
+        if size == "many" and (kind == "balanced" or grad == "unrolled"):
+            continue  # its memory
+        yield Case(size, kind, "entropy", dtype, grad, holes=size == "uneven", most=FEW.get(size, 5000))
+
+
+def sanitized() -> Iterator[Case]:
+    """A few iterations in every regime, forward and backward."""
+    for size, shape in SANITIZED.items():
+        for dtype, grad in itertools.product((torch.float32, torch.float64), ("implicit", "unrolled")):
+            if size == "streamed" and (grad, dtype) != ("implicit", torch.float32):
+                continue
+            yield Case(size, "unbalanced", "entropy", dtype, grad, holes=size == "tiny", shape=shape, most=12)
+        yield Case(size, "unbalanced", "entropy", torch.bfloat16, "implicit", False, shape=shape, most=12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,19 +116,21 @@ class Data:
     weights: tuple[Tensor, ...]
 
     def on(self, device: str, dtype: torch.dtype) -> Data:
+        real = dtype if dtype == torch.float64 else torch.float32  # of all but D
+
         def move(x: Tensor) -> Tensor:
-            return x.to(device=device, dtype=dtype)
+            return x.to(device=device, dtype=real)
 
         mask = None if self.mask is None else self.mask.to(device)
         weights = tuple(move(x) for x in self.weights)
-        return Data(move(self.D), move(self.a), move(self.b), mask, self.epsilon, weights)
+        return Data(self.D.to(device=device, dtype=dtype), move(self.a), move(self.b), mask, self.epsilon, weights)
 
 
 def draw(case: Case, rng: np.random.Generator) -> Data:
     """Squared distances of two clouds, uneven masses; with ``holes`` zero masses and forbidden pairs too."""
-    batch, n, m = SIZES[case.size]
+    batch, n, m = case.shape or SIZES[case.size]
     x, y = rng.standard_normal((batch, n, 1, 3)), rng.standard_normal((batch, 1, m, 3)) + 0.5
-    D = ((x - y) ** 2).sum(-1).astype(np.float32 if case.dtype == torch.float32 else np.float64)
+    D = ((x - y) ** 2).sum(-1).astype(np.float64 if case.dtype == torch.float64 else np.float32)
     a, b = rng.uniform(0.5, 1.5, (batch, n)), rng.uniform(0.5, 1.5, (batch, m))
     mask = None
     if case.holes:
@@ -111,8 +142,9 @@ def draw(case: Case, rng: np.random.Generator) -> Data:
         a = 1.3 * a
     shapes = ((batch,), (batch,), (batch, n), (batch, m))
     weights = tuple(torch.from_numpy(rng.standard_normal(shape)) for shape in shapes)
-    cost, rows, columns = (torch.from_numpy(z).to(case.dtype) for z in (D, a, b))
-    return Data(cost, rows, columns, mask, 0.3, weights)
+    real = torch.float64 if case.dtype == torch.float64 else torch.float32
+    rows, columns = (torch.from_numpy(z).to(real) for z in (a, b))
+    return Data(torch.from_numpy(D).to(case.dtype), rows, columns, mask, 0.3, weights)
 
 
 @contextlib.contextmanager
@@ -133,7 +165,9 @@ def answer(case: Case, data: Data, tolerance: float) -> dict[str, Tensor]:
     """Costs, potentials and the gradients of a weighted sum of all four."""
     D, a, b = (x.clone().requires_grad_() for x in (data.D, data.a, data.b))
     unrolled = case.grad == "unrolled"
-    stop = {"method": "sinkhorn", "tol": 0.0, "max_iter": 12} if unrolled else {"tol": tolerance, "max_iter": 5000}
+    stop: dict[str, object] = {"tol": tolerance, "max_iter": case.most, "criterion": case.criterion}
+    if unrolled or case.most <= 12:  # both sides run as many
+        stop = {"method": "sinkhorn", "tol": 0.0, "max_iter": 12}
     how = {"epsilon": data.epsilon, "kappa": KAPPAS[case.kind], "reference": case.reference, "grad": case.grad}
     found = wbm_ext.solve(D, a, b, mask=data.mask, **how, **stop)  # type: ignore[arg-type]
     f, g = (x.masked_fill(mass == 0, 0.0) for x, mass in ((found.f, a), (found.g, b)))
@@ -155,12 +189,12 @@ def error(got: Tensor, expected: Tensor) -> float:
 
 def judge(case: Case, seed: int, device: str = "cuda") -> Record:
     """Errors of one case, and whether two runs agree to the bit."""
-    index = next(k for k, other in enumerate(cases(small=False)) if other == case)
-    data = draw(case, np.random.default_rng((seed, index)))
-    expected = answer(case, data.on("cpu", torch.float64), TOLERANCE[torch.float64])
-    there = data.on(device, case.dtype)
+    data = draw(case, np.random.default_rng((seed, *case.name.encode())))
+    tight = TOLERANCE[torch.float64]
+    expected = answer(case, data.on("cpu", torch.float64), tight)
+    there, tolerance = data.on(device, case.dtype), TOLERANCE[case.dtype] if case.criterion == "marginal" else tight
     with poisoned():
-        first, second = (answer(case, there, TOLERANCE[case.dtype]) for _ in range(2))
+        first, second = (answer(case, there, tolerance) for _ in range(2))
     errors = {name: error(first[name], expected[name]) for name in expected}
     same = all(torch.equal(first[name], second[name]) for name in first)
     right = max(errors.values()) <= LIMITS[case.dtype] and same
@@ -188,27 +222,52 @@ def replay(seed: int) -> Record:
     return {"right": all(torch.equal(captured[name], expected[name]) for name in expected)}
 
 
-def run(seed: int, small: bool, device: str = "cuda") -> tuple[list[str], int]:
+def tasks(seed: int, small: bool) -> list[Task]:
+    """Every case, and the replayed graph, as tasks of the harness."""
+
+    def judging(case: Case) -> Task:
+        return Task(f"check|{case.name}|wbm_ext", lambda _: judge(case, seed))
+
+    return [*map(judging, cases(small)), Task(f"check|{REPLAY}|wbm_ext", lambda _: replay(seed))]
+
+
+def wrong_at(size: str, store: Store) -> list[str]:
+    """The checks of a size that failed in this run."""
+    return [
+        key.split("|")[1]
+        for key, record in store.records.items()
+        if key.startswith(f"check|{size},") and not record.get("right")
+    ]
+
+
+def verdict(name: str, found: Record) -> str:
+    """What is wrong with a case, nothing where it is right."""
+    if found.get("right"):
+        return ""
+    if "error" in found:
+        return f"{name}: {found['error']}"
+    if "errors" not in found:
+        return f"{name} and the eager call differ"
+    worst = max(found["errors"], key=found["errors"].__getitem__)
+    same = "" if found["same_bits_twice"] else "; two runs differ"
+    return f"{name}: {worst} off by {found['errors'][worst]:.1e}, limit {found['limit']:.0e}{same}"
+
+
+def run(seed: int, some: Iterable[Case], device: str = "cuda") -> tuple[list[str], int]:
     """One line for each case that failed, and the number of cases."""
     wrong, count = [], 0
-    for case in cases(small):
+    for case in some:
         count += 1
-        found = judge(case, seed, device)
-        if found["right"]:
-            continue
-        name = max(found["errors"], key=found["errors"].__getitem__)
-        same = "" if found["same_bits_twice"] else "; two runs differ"
-        wrong.append(f"{case.name}: {name} off by {found['errors'][name]:.1e}, limit {found['limit']:.0e}{same}")
-    if device == "cuda":
-        count += 1
-        if not replay(seed)["right"]:
-            wrong.append("a replayed CUDA graph and the eager call differ")
+        try:
+            found = judge(case, seed, device)
+        except RuntimeError as error_:
+            found = {"error": str(error_).strip().splitlines()[0]}
+        wrong += filter(None, [verdict(case.name, found)])
     return wrong, count
 
 
-def report(seed: int, small: bool) -> bool:
-    """Run and print; True when all is right."""
-    wrong, count = run(seed, small)
+def report(wrong: list[str], count: int, seed: int) -> bool:
+    """Print; True when all is right."""
     print("\n".join(wrong) + ("\n" if wrong else "") + f"{count - len(wrong)} of {count} checks right, seed {seed}")
     return not wrong
 
@@ -219,12 +278,20 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=None, help="of the random problems; default: a new one, printed")
     parser.add_argument("--small", action="store_true", help="the two smallest sizes only")
+    parser.add_argument(
+        "--sanitized", action="store_true", help="few iterations in every regime, for compute-sanitizer"
+    )
     options = parser.parse_args(argv)
     if reason := gpu.missing():
         print(reason, file=sys.stderr)
         return gpu.ABSENT
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-    return 0 if report(seed, options.small) else 1
+    some = list(sanitized() if options.sanitized else cases(options.small))
+    wrong, count = run(seed, some)
+    if not options.sanitized:  # its memory comes from no pool, and a capture allows no other
+        count += 1
+        wrong += filter(None, [verdict(REPLAY, replay(seed))])
+    return 0 if report(wrong, count, seed) else 1
 
 
 if __name__ == "__main__":

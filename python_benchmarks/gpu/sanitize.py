@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,8 +34,19 @@ def command(sanitizer: str, tool: str, seed: int | None) -> list[str]:
     chosen = [] if seed is None else ["--seed", str(seed)]
     return [
         sanitizer, "--tool", tool, "--error-exitcode", str(FOUND), "--print-limit", "20",
-        sys.executable, "-m", "python_benchmarks.gpu.checks", "--small", *chosen,
+        sys.executable, "-m", "python_benchmarks.gpu.checks", "--sanitized", *chosen,
     ]  # fmt: skip
+
+
+def finished(line: list[str], environment: dict[str, str], limit: float) -> int:
+    """The exit code; after ``limit`` seconds the sanitizer is killed together with what it has started."""
+    child = subprocess.Popen(line, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        return child.wait(limit)
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m python_benchmarks.gpu.sanitize", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"of {', '.join(TOOLS)}, initcheck; default the three")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of all tools together; default 10")
     parser.add_argument("--seed", type=int, default=None, help="of the random problems; default: a new one each time")
     options = parser.parse_args(argv)
     if unknown := set(options.tools) - {*TOOLS, "initcheck"}:
@@ -55,12 +68,16 @@ def main(argv: list[str] | None = None) -> int:
         print("no GPU run: compute-sanitizer is neither on the PATH nor under CUDA_HOME/bin", file=sys.stderr)
         return gpu.ABSENT
     environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    wrong = 0
-    for tool in options.tools or TOOLS:
-        done = subprocess.run(command(sanitizer, tool, options.seed), cwd=ROOT, env=environment, check=False)
-        verdict = {0: "clean", FOUND: "reports above"}.get(done.returncode, f"exit code {done.returncode}")
+    wrong, tools = 0, options.tools or TOOLS
+    for tool in tools:
+        limit = 60 * options.minutes / len(tools)
+        try:
+            code = finished(command(sanitizer, tool, options.seed), environment, limit)
+            verdict = {0: "clean", FOUND: "reports above"}.get(code, f"exit code {code}")
+        except subprocess.TimeoutExpired:
+            code, verdict = 1, f"no end within {limit:.0f} s, killed; nothing above is nothing found up to there"
         print(f"{tool}: {verdict}", flush=True)
-        wrong += done.returncode != 0
+        wrong += code != 0
     return int(wrong > 0)
 
 

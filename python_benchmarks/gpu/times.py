@@ -21,6 +21,7 @@ import wbm_ext
 from python_benchmarks import _harness as harness
 from python_benchmarks._harness import Record, Store, Task
 from python_benchmarks._problems import SHIFT, clouds
+from python_benchmarks.gpu.checks import wrong_at
 from python_benchmarks.gpu.timing import captured, timed
 from wbm_ext.losses.balancing import balance
 
@@ -164,26 +165,34 @@ def backward(n: int, settings: Settings) -> Record:
     }
 
 
+def checked_as(n: int) -> str:
+    """The size of the checks that takes the road of a single float32 problem n x n on a card like the H100."""
+    return "block" if n <= 224 else "cluster" if n <= 640 else "chip"
+
+
 def tasks(settings: Settings) -> list[Task]:
     """Every row of the table of goals, as a task of the harness."""
     found: list[Task] = []
 
-    def add(section: str, case: str, run: Callable[..., Record], *arguments: Any) -> None:
-        def record(_: Store) -> Record:
+    def add(section: str, case: str, size: str, run: Callable[..., Record], *arguments: Any) -> None:
+        def record(store: Store) -> Record:
+            if wrong := wrong_at(size, store):
+                raise ValueError(f"not timed: {len(wrong)} checks of the size {size} failed, first: {wrong[0]}")
             return run(*arguments, settings)
 
         found.append(Task(f"{section}|{case}|wbm_ext", record))
 
     for n in settings.pick(tuple(PER_ITERATION)):
-        add("iteration", f"n={n}", per_iteration, n)
+        add("iteration", f"n={n}", checked_as(n), per_iteration, n)
     for n in () if settings.quick else tuple(BANDWIDTH):
-        add("bandwidth", f"n={n}", bandwidth, n)
-    add("batch", "1,024 problems of 64 x 64", batch)
+        add("bandwidth", f"n={n}", "streamed", bandwidth, n)
+    add("batch", "1,024 problems of 64 x 64", "block", batch)
     for (n, m), relative, dtype in itertools.product(WBM_SHAPES, WBM, RESIDUAL):
         kind = str(dtype).removeprefix("torch.")
-        add("wbm", f"{n} x {m}, eps={relative:g}, {kind}", wbm, (n, m), relative, dtype)
+        size = "uneven" if n < 64 else "cluster"
+        add("wbm", f"{n} x {m}, eps={relative:g}, {kind}", size, wbm, (n, m), relative, dtype)
     for n in settings.pick(BACKWARD):
-        add("backward", f"n={n}", backward, n)
+        add("backward", f"n={n}", checked_as(n), backward, n)
     return found
 
 

@@ -7,6 +7,9 @@
     python -m python_benchmarks.peers --section iterations --sizes 256,1024 --only "POT sinkhorn,"
     python -m python_benchmarks.peers --section iterations --save --plot peers.png --against old.json
 
+On CUDA a subject that takes the device with it, or that never ends, is recorded as such and the others go on; sections
+take turns, and none of their subjects begins after --minutes.
+
 An interrupted run (Ctrl-C) keeps what it has; the same command goes on from there (on CUDA with the --seed that was
 printed). A rebuilt module starts anew. Exit code 0: all ran; 1: something failed; 2: --device cuda without a GPU.
 """
@@ -15,12 +18,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from python_benchmarks import _harness as harness
+from python_benchmarks import supervised
 from python_benchmarks.gpu import device as gpu
 from python_benchmarks.peers import batches, on_cuda, own, points, safeguard, single, table
 from python_benchmarks.peers.loaded import left_out, packages
@@ -76,7 +81,11 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--seeds", type=int, help="of the section tight; default 8, quick 1")
     line.add_argument("--seed", type=int, help="cuda: of all problems; default: a new one, printed and kept")
     line.add_argument("--budget", type=float, help="seconds for the repeats of one timing; default 1, quick 0.1")
-    line.add_argument("--cap", type=float, help="seconds that one call of a peer may last; default 20, quick 2")
+    line.add_argument(
+        "--cap", type=float, help="seconds that one call of a peer may last; default 20, quick and cuda 2"
+    )
+    line.add_argument("--minutes", type=float, default=10.0, help="cuda: when the last subject may begin; default 10")
+    line.add_argument("--limit", type=float, default=150.0, help="cuda: seconds that one may take; default 150")
     line.add_argument("--save", action="store_true", help="keep the JSON as results/peers-<device>-<date>.json")
     line.add_argument("--plot", type=Path, metavar="FILE", help="draw the times over n")
     line.add_argument("--against", type=harness.earlier, metavar="FILE", help="ratios to an earlier result")
@@ -109,6 +118,13 @@ def chosen_sections(line: argparse.Namespace) -> Sections:
     return {name: make for name, make in here.items() if name in (line.section or here)}
 
 
+def listed(sections: Sections, options: Options) -> tuple[list[harness.Task], list[harness.Task]]:
+    """All tasks, section after section; and with the sections taking turns."""
+    found = [make(options) for make in sections.values()]
+    turns = (task for turn in itertools.zip_longest(*found) for task in turn if task is not None)
+    return list(itertools.chain.from_iterable(found)), list(turns)
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parser()
     line = arguments.parse_args(argv)
@@ -122,14 +138,19 @@ def main(argv: list[str] | None = None) -> int:
         return gpu.ABSENT
     limits = Limits(
         budget=line.budget or (0.1 if line.quick else 1.0),
-        cap=line.cap or (2.0 if line.quick else 20.0),
+        cap=line.cap or (2.0 if line.quick or on_cuda else 20.0),
         device=line.device,
     )
     seeds = line.seeds or (1 if line.quick else 8)
     seed = 0 if not on_cuda else secrets.randbelow(2**31) if line.seed is None else line.seed
-    options = Options(line.quick, line.sizes, tuple(line.only), line.threads, seeds, seed, limits)
     quick = "-quick" if line.quick else ""
     path = line.partial or HERE.parent / "results" / f"peers-{line.device}{quick}.json"
+    if on_cuda and not supervised.is_child():
+        print(f"seed {seed}", flush=True)
+        given = sys.argv[1:] if argv is None else argv
+        call = [sys.executable, "-m", "python_benchmarks.peers", *given, "--seed", str(seed)]
+        return supervised.run(call, path, line.minutes, line.limit)
+    options = Options(line.quick, line.sizes, tuple(line.only), line.threads, seeds, seed, limits)
     machine = harness.machine(packages()) | (gpu.describe() if on_cuda else {})
     head = {
         "benchmark": "peers",
@@ -141,12 +162,21 @@ def main(argv: list[str] | None = None) -> int:
     }
     setting = {"sections": sorted(sections), "versions": machine["versions"]} | options.setting()
     store = harness.Store(path, head, setting | ({"gpu": machine["gpu"]} if on_cuda else {}))
-    if on_cuda:
-        print(f"seed {seed}")
     if store.resumed:
         print(f"going on from {store.resumed} records of an interrupted run")
-    whole = harness.run_tasks([task for make in sections.values() for task in make(options)], store)
+    tasks, in_turns = listed(sections, options)
+    try:
+        whole = harness.run_tasks(
+            in_turns if on_cuda else tasks, store, deadline=supervised.deadline(), marks=on_cuda,
+            lost=supervised.device_is_lost if on_cuda else lambda: False,
+        )  # fmt: skip
+    except harness.Lost:
+        return supervised.LOST
     if whole:
+        late = {task.key: {"skipped": "no time left (--minutes)"} for task in tasks if task.key not in store.records}
+        if late:
+            print(f"not begun, for lack of time: {', '.join(late).replace('|', ', ')}")
+        store.content["records"] = {task.key: (store.records | late)[task.key] for task in tasks}
         store.finish()
     table.show(store.content)
     if line.against:

@@ -35,6 +35,14 @@ class BatchRun:
     read: Callable[[Any], tuple[np.ndarray, np.ndarray]]
 
 
+def installed(module: str) -> bool:
+    """Whether the module can be found; "a.b" asks for a first, which may be missing."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 @dataclass(frozen=True)
 class Peer:
     """A way to solve, under one name.
@@ -83,7 +91,7 @@ class Peer:
             return f"{self.package} runs on {'CUDA' if self.devices == ON_CUDA else 'the CPU'} only"
         if sys.version_info < self.python:
             return f"{self.package} needs Python {self.python[0]}.{self.python[1]} or later"
-        if importlib.util.find_spec(self.module) is None:
+        if not installed(self.module):
             return f"{self.package} is not installed"
         return self.hindered(device) if self.hindered else ""
 

@@ -237,9 +237,11 @@ def test_every_row_runs_on_cpu_tensors(command, monkeypatch, limits):
 
 
 def test_the_command_from_arguments_to_file(command, monkeypatch, tmp_path, capsys, loop_as_it_stands):
+    from python_benchmarks import supervised
     from python_benchmarks.peers import on_cuda
     from python_benchmarks.peers.subjects import Limits
 
+    monkeypatch.setenv(supervised.CHILD, "1")
     monkeypatch.setattr(command.gpu, "missing", lambda: "")
     described = {"gpu": "NVIDIA H100 80GB HBM3", "multiprocessors": 132, "cuda": "13.0"}
     monkeypatch.setattr(command.gpu, "describe", lambda: described)
@@ -265,7 +267,41 @@ def test_the_command_from_arguments_to_file(command, monkeypatch, tmp_path, caps
     assert found["machine"]["gpu"] == described["gpu"]
     text = capsys.readouterr().out
     assert "NVIDIA H100" in text
-    assert "seed 7" in text
+
+
+def test_the_command_watches_a_child(command, monkeypatch, tmp_path, capsys):
+    from python_benchmarks import supervised
+
+    asked = []
+    monkeypatch.setattr(command.gpu, "missing", lambda: "")
+    monkeypatch.setattr(supervised, "run", lambda *arguments: asked.append(arguments) or 0)
+    partial = tmp_path / "partial.json"
+    assert command.main(["--device", "cuda", "--save", "--seed", "7", "--partial", str(partial)]) == 0
+    ((line, path, minutes, limit),) = asked
+    assert line[1:6] == ["-m", "python_benchmarks.peers", "--device", "cuda", "--save"]
+    assert line[-2:] == ["--seed", "7"]
+    assert (path, minutes, limit) == (partial, 10.0, 150.0)
+    assert "seed 7" in capsys.readouterr().out
+
+
+def test_sections_take_turns(command):
+    from python_benchmarks._harness import Task
+    from python_benchmarks.peers.options import Options
+
+    def make(name, count):
+        return lambda options: [Task(f"{name}{k}", lambda store: {}) for k in range(count)]
+
+    tasks, turns = command.listed({"a": make("a", 3), "b": make("b", 1)}, Options())
+    assert [task.key for task in tasks] == ["a0", "a1", "a2", "b0"]
+    assert [task.key for task in turns] == ["a0", "b0", "a1", "a2"]
+
+
+def test_a_module_within_a_package_that_is_missing_is_missing():
+    from python_benchmarks.peers.registry import installed
+
+    assert installed("json.decoder")
+    assert not installed("json.no_such_module")
+    assert not installed("no_such_package.batch")
 
 
 def test_events_are_asked_for_on_a_device(monkeypatch):
