@@ -26,6 +26,8 @@ bool forked() { return getpid() != kLoadedBy; }
 bool forked() { return false; }
 #endif
 
+using Clock = std::chrono::steady_clock;
+
 // Waits by spinning for a moment, then by offering the core to others, then by short sleeps.
 class Patience {
  public:
@@ -94,17 +96,24 @@ bool Loop::run(std::int64_t count, int parts, Call call, const void* work) {
   call_ = call;
   work_ = work;
   done_.store(0, std::memory_order_relaxed);
+  const Clock::time_point begun = Clock::now();
   const std::uint64_t round = (state_.load(std::memory_order_relaxed) >> 32) + 1;
   state_.store(round << 32 | static_cast<std::uint64_t>(parts), std::memory_order_release);
   while (take(true, 0)) {
   }
+  // What a helper still has in hand takes no longer than what the owner has done meanwhile, unless it was sent away.
   Patience patience;
-  while (done_.load(std::memory_order_acquire) != parts) patience.wait();
+  bool late = false;
+  if (done_.load(std::memory_order_acquire) != parts) {
+    const Clock::time_point waiting = Clock::now();
+    while (done_.load(std::memory_order_acquire) != parts) patience.wait();
+    late = !patience.spinning() && Clock::now() - waiting > std::chrono::microseconds(100) + 2 * (waiting - begun);
+  }
   if (failed_.load(std::memory_order_relaxed)) {
     failed_.store(false, std::memory_order_relaxed);
     std::rethrow_exception(std::exchange(error_, nullptr));
   }
-  return !patience.spinning();
+  return late;
 }
 
 bool Loop::help(int number) { return take(false, number); }

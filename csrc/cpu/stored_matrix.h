@@ -25,7 +25,7 @@ class StoredMatrix {
   StoredMatrix(std::int64_t rows, std::int64_t columns, Team& team, const Array<S>& k)
       : sums(rows), column_sums(columns), kernels_(scaling_kernels<S>()), team_(team), rows_(rows), columns_(columns),
         padded_((columns + kPadding - 1) / kPadding * kPadding), stride_(row_stride(padded_)),
-        chunk_(std::max(kLeastChunk, (rows + 63) / 64 * 8)), chunks_((rows + chunk_ - 1) / chunk_),
+        chunk_(chunk_rows(rows)), chunks_((rows + chunk_ - 1) / chunk_),
         parallel_(rows * columns >= kParallel && chunks_ > 1), k_(k.data()), v_(padded_), partial_(chunks_ * padded_) {
     std::fill(v_.data() + columns_, v_.data() + padded_, S(0));
   }
@@ -83,9 +83,12 @@ class StoredMatrix {
   std::vector<double> sums, column_sums;
 
  private:
-  // Rows with one running sum K'w: the unit of work of a thread. Their number depends on the size alone, so that results
-  // do not depend on the threads.
-  static constexpr std::int64_t kLeastChunk = 64;
+  // Rows with one running sum K'w: the unit of work of a thread. They depend on the size alone, so that results do not depend on
+  // the threads: 64 to 128 rows, and more where that would make more than 64 sums.
+  static std::int64_t chunk_rows(std::int64_t rows) {
+    const auto of = [rows](std::int64_t chunks) { return (rows + 8 * chunks - 1) / (8 * chunks) * 8; };
+    return std::max({std::int64_t(64), std::min(of(8), std::int64_t(128)), of(64)});
+  }
   // Entries from which a pass is shared.
   static constexpr std::int64_t kParallel = std::int64_t(1) << 15;
 

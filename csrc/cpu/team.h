@@ -57,7 +57,7 @@ class Team {
   }
 
  private:
-  static constexpr std::int64_t kParts = 16;
+  static constexpr std::int64_t kParts = 64;
   static constexpr int kRetreat = 500;  // loops that are not shared after a long wait
 
   template <typename Work>
