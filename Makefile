@@ -2,6 +2,7 @@
 #             make run DATA=coat ROOT=<folder with train.ascii and test.ascii>    the same on Coat's real ratings
 # make test   install and run the tests (real-data tests too when WBM_DATA names the folder of data sets)
 # make test-reference   the tests of solver and losses without the compiled module, in plain torch (slow: a quarter of an hour)
+# make sanitize   the CPU solver under the address, undefined-behaviour and thread sanitizers (minutes)
 # make lint   style, types and formatting
 # make docs   the site in build/docs/html: warnings are errors, gallery scripts and doctests run, links inside are checked
 # make fuzz   arbitrary arguments and damaged files for SECONDS (60) a target: every reader, model files, the op's argument checks
@@ -24,14 +25,17 @@ BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/dev.txt
 SOURCES := setup.py CMakeLists.txt pyproject.toml constraints/dev.txt $(shell find csrc -type f)
 
-.PHONY: run test test-reference lint docs fuzz wheel check-wheel build clean
+.PHONY: run test test-reference sanitize lint docs fuzz wheel check-wheel build clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/python -m wbm_ext compare --data $(DATA) $(if $(ROOT),--root $(ROOT)) --seeds $(SEEDS) --out $(OUT)
 
 test: $(VENV)/test.stamp
 	# two runners, a thread each (tests that need more ask), a file to a runner in the order of tests/conftest.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not sanitizer"
+
+sanitize: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m sanitizer tests/native
 
 test-reference: $(VENV)/test.stamp
 	WBM_BACKEND=reference OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not native and not slow" tests/solver tests/losses

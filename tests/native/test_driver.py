@@ -18,13 +18,13 @@ def test_the_solver_needs_neither_python_nor_torch(kernels):
     check("none", kernels)
 
 
-@pytest.mark.slow
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("kernels", ["baseline", "native"])
 def test_no_memory_error_and_no_undefined_behaviour(kernels):
     check("address,undefined", kernels)
 
 
-@pytest.mark.slow
+@pytest.mark.sanitizer
 def test_no_data_race():
     check("thread", "native")
 
