@@ -211,7 +211,8 @@ void Helpers::serve(int number) {
     }
     std::unique_lock<std::mutex> lock(mutex_);
     ++asleep_;
-    wake_.wait(lock, [&] { return wanted(number); });
+    // For ever; but an unlimited wait is a symbol of the newest C++ libraries, which systems of 2021 lack.
+    wake_.wait_for(lock, std::chrono::hours(1), [&] { return wanted(number); });
     --asleep_;
   }
 }
