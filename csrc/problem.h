@@ -80,7 +80,7 @@ struct Solution {
   std::int64_t* iterations = nullptr; // (batch)
   std::int32_t* status = nullptr;     // (batch)
   double* history = nullptr;          // (batch, max_iter + 1, n + m) f, g after every iteration (0: the start), or nullptr;
-                                      // recording keeps the iterations in the log domain
+                                      // on the CPU recording keeps the iterations in the log domain
   Kept** kept = nullptr;              // (batch) CPU only: what the backward may use, the caller's to delete; nullptr where
                                       // there is nothing, and nullptr: not wanted
 };

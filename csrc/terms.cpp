@@ -53,7 +53,8 @@ Made<T> made(const SolveNumbers& numbers, const Make& make) {
 }
 
 // phi as address, row stride, k; how: float64, logits, softmax, low, high, all, scaled
-Made<BalanceTerm> balance(Address q, Address treated, std::int64_t size, const std::tuple<Address, std::int64_t, std::int64_t>& phi,
+Made<BalanceTerm> balance(Address q, Address treated, std::int64_t size,
+                          const std::tuple<Address, std::int64_t, std::int64_t>& phi,
                           const std::tuple<bool, bool, bool, double, double, bool, bool>& how, const SolveNumbers& solve,
                           Address value) {
   const auto [data, stride, k] = phi;

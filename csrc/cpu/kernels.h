@@ -27,11 +27,8 @@ struct RowKernels {
   void (*column_sum)(const T* cost, const std::uint8_t* mask, double f, const double* max, double* sum,
                      double inverse_epsilon, std::int64_t begin, std::int64_t end);
 
-  // 1 when all m entries are finite; then sum = sum_j D_j, largest = max_j |D_j|
-  int (*scan)(const T* cost, std::int64_t m, double* sum, double* largest);
-
-  // the same for the n rows of a matrix, `stride` apart
-  int (*scan_all)(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, double* sum, double* largest);
+  // Of n rows `stride` apart: 1 when all entries are finite; then sum = sum_ij D_ij, largest = max_ij |D_ij|
+  int (*scan)(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, double* sum, double* largest);
 
   // f_i = min_j D_ij and g_j = min_i (D_ij - f_i) of n rows `stride` apart, all entries finite
   void (*minima)(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, T* f, T* g);
@@ -157,6 +154,9 @@ struct FactorKernels {
 // --- squared distances (kernels_points.cpp) ----------------------------------------------------------------------------
 // Columns of y' are padded to a multiple of this.
 inline constexpr std::int64_t kDistanceColumns = 32;
+inline std::int64_t padded_columns(std::int64_t count) {
+  return (count + kDistanceColumns - 1) / kDistanceColumns * kDistanceColumns;
+}
 
 // out_ij = scale (x_squares_i + y_squares_j - 2 sum_c x_ic y_cj), 0 where that is negative; out has rows of m entries, y rows
 // of `padded`.
@@ -182,8 +182,8 @@ struct DistanceKernels {
 // --- moments of a weight matrix (kernels_moments.cpp) ------------------------------------------------------------------
 template <typename S>
 struct MomentKernels {
-  // out = W Z: W_rt stands at w[r * row_step + t * term_step]; Z (terms) and out (rows) have rows of `padded` entries, a multiple
-  // of kDistanceColumns
+  // out = W Z: W_rt stands at w[r * row_step + t * term_step]; Z (terms) and out (rows) have rows of `padded` entries, a
+  // multiple of kDistanceColumns
   void (*products)(const S* w, std::int64_t row_step, std::int64_t term_step, std::int64_t rows, std::int64_t terms,
                    const S* z, std::int64_t padded, S* out);
   // rows_i = sum_j w_ij, columns_j += sum_i w_ij of a contiguous W (n x m)

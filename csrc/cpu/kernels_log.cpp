@@ -64,30 +64,6 @@ void column_sum(const T* cost, const std::uint8_t* mask, double f, const double*
     if (top[j] > -kInfinity) total[j] += exp(splat((exponent_at(cost, mask, f, j) - top[j]) * inverse_epsilon))[0];
 }
 
-template <typename T>
-int scan(const T* cost, std::int64_t m, double* sum_, double* largest) {
-  using Wide = typename WideOf<T>::Type;
-  constexpr std::int64_t kWide = sizeof(Wide) / sizeof(T);
-  const std::int64_t whole = m / kWide * kWide;
-  Vec total = splat(0.0);
-  Wide top = {}, spoiled = {};
-  const auto lanes = [&](Wide x) {
-    const Wide size = x < T(0) ? -x : x;
-    total += fold(x);
-    top = size > top ? size : top;
-    spoiled += x - x;  // 0, or NaN where x is infinite or NaN
-  };
-  for (std::int64_t j = 0; j < whole; j += kWide) lanes(load_wide(cost + j));
-  Wide tail = {};
-  for (std::int64_t j = whole; j < m; ++j) tail[j - whole] = cost[j];
-  lanes(tail);
-  *sum_ = sum(total);
-  *largest = 0.0;
-  for (std::int64_t k = 0; k < kWide; ++k)
-    if (static_cast<double>(top[k]) > *largest) *largest = static_cast<double>(top[k]);
-  return sum_wide(spoiled) == 0.0;
-}
-
 // The sign taken off: of two magnitudes the larger has the larger bits, and what is infinite or NaN the largest.
 template <typename T>
 struct Magnitudes;
@@ -103,7 +79,7 @@ struct Magnitudes<double> {
 };
 
 template <typename T>
-int scan_all(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, double* sum_, double* largest) {
+int scan(const T* cost, std::int64_t stride, std::int64_t n, std::int64_t m, double* sum_, double* largest) {
   using Wide = typename WideOf<T>::Type;
   using Integers = typename Magnitudes<T>::Type;
   constexpr std::int64_t kWide = sizeof(Wide) / sizeof(T);
@@ -233,9 +209,9 @@ void plan(const T* cost, const std::uint8_t* mask, double f, const double* g, do
 
 extern const LogKernels log_kernels;
 const LogKernels log_kernels = {
-    {log_sum<float>, column_max<float>, column_sum<float>, scan<float>, scan_all<float>, minima<float>, row_max<float>, add_plan<float>, plan_sums<float>,
-     plan<float>},
-    {log_sum<double>, column_max<double>, column_sum<double>, scan<double>, scan_all<double>, minima<double>, row_max<double>, add_plan<double>,
+    {log_sum<float>, column_max<float>, column_sum<float>, scan<float>, minima<float>, row_max<float>, add_plan<float>,
+     plan_sums<float>, plan<float>},
+    {log_sum<double>, column_max<double>, column_sum<double>, scan<double>, minima<double>, row_max<double>, add_plan<double>,
      plan_sums<double>, plan<double>}};
 
 }  // namespace wbm::WBM_ISA

@@ -90,7 +90,8 @@ double centred(const S* x, std::int64_t stride, const std::int64_t* index, std::
   for (std::int64_t i = 0; i < count; ++i, out += k) {
     const S* p = point(x, stride, index, i);
     Vec square = splat(0.0);
-    for (std::int64_t c = 0; c < k; c += kLanes) square += centre_some(p + c, centre + c, k - c < kLanes ? k - c : kLanes, out + c);
+    for (std::int64_t c = 0; c < k; c += kLanes)
+      square += centre_some(p + c, centre + c, k - c < kLanes ? k - c : kLanes, out + c);
     const double own = sum(square);
     squares[i] = static_cast<S>(own);
     total += own;

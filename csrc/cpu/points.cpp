@@ -15,7 +15,7 @@ namespace {
 
 template <typename S>
 double distances(const Points& x, const Points& y, std::int64_t k, bool scaled, S* out, int available) {
-  const std::int64_t n = x.count, m = y.count, padded = (m + kDistanceColumns - 1) / kDistanceColumns * kDistanceColumns;
+  const std::int64_t n = x.count, m = y.count, padded = padded_columns(m);
   const DistanceKernel<S>& kernels = distance_kernel<S>();
   const S *from_x = static_cast<const S*>(x.data), *from_y = static_cast<const S*>(y.data);
   std::vector<double> centre(k, 0.0);

@@ -83,8 +83,8 @@ class StoredMatrix {
   std::vector<double> sums, column_sums;
 
  private:
-  // Rows with one running sum K'w: the unit of work of a thread. They depend on the size alone, so that results do not depend on
-  // the threads: 64 to 128 rows, and more where that would make more than 64 sums.
+  // Rows with one running sum K'w: the unit of work of a thread. They depend on the size alone, so that results do not depend
+  // on the threads: 64 to 128 rows, and more where that would make more than 64 sums.
   static std::int64_t chunk_rows(std::int64_t rows) {
     const auto of = [rows](std::int64_t chunks) { return (rows + 8 * chunks - 1) / (8 * chunks) * 8; };
     return std::max({std::int64_t(64), std::min(of(8), std::int64_t(128)), of(64)});

@@ -13,8 +13,6 @@
 namespace wbm::cpu {
 namespace {
 
-std::int64_t padded_columns(std::int64_t k) { return (k + kDistanceColumns - 1) / kDistanceColumns * kDistanceColumns; }
-
 // <D, P> of two sets of points, D_ij = |x_i - y_j|^2, over its mean where `scaled`.
 template <typename T>
 class PointTransport {
@@ -97,8 +95,7 @@ class PointTransport {
   void contract(const T* w, const Points& x, const Points& y, std::int64_t k, T* d_x, T* d_y) const {
     const std::int64_t padded = padded_columns(k);
     std::vector<double> centre(k, 0.0), rows(n_, 0.0), columns(m_, 0.0);
-    for (std::int64_t j = 0; j < m_; ++j)
-      for (std::int64_t c = 0; c < k; ++c) centre[c] += static_cast<double>(point(y, j)[c]);
+    distance_kernel<T>().sum(static_cast<const T*>(y.data), y.stride, y.index, m_, k, centre.data());
     for (double& c : centre) c /= static_cast<double>(m_);
     const Array<T> near_x(n_ * padded), near_y(m_ * padded);
     gather(x, centre, padded, near_x.data());

@@ -80,7 +80,7 @@ void View<T>::scan_cost() {
   for (std::int64_t j = 0; j < m; ++j) full &= columns.mass[j] > 0.0;
   bool whole = full && !mask_;  // every pair may carry mass: the common problem
   for (std::int64_t i = 0; i < n; ++i) whole &= rows.mass[i] > 0.0;
-  if (whole && row_kernels<T>().scan_all(cost_, cost_stride_, n, m, &cost_sum, &cost_max)) {
+  if (whole && row_kernels<T>().scan(cost_, cost_stride_, n, m, &cost_sum, &cost_max)) {
     rows.active.assign(n, 1);
     columns.active.assign(m, 1);
     cost_count = n * m;
@@ -92,7 +92,8 @@ void View<T>::scan_cost() {
     const std::uint8_t* mask = mask_row(i);
     const bool carries = rows.mass[i] > 0.0;
     double sum = 0.0, largest = 0.0;
-    if (full && carries && !mask && row_kernels<T>().scan(cost, m, &sum, &largest)) {  // the common row: nothing forbidden
+    // the common row: nothing forbidden
+    if (full && carries && !mask && row_kernels<T>().scan(cost, cost_stride_, 1, m, &sum, &largest)) {
       rows.active[i] = 1;
       all_columns = true;
       cost_sum += sum;

@@ -18,8 +18,9 @@ namespace wbm::cuda {
 
 inline constexpr std::int32_t kPatience = 200;  // products without the residual halving, after which rounding has won
 
+// float32 needs no more than a part of its rounding
 template <typename T>
-inline constexpr double kSystemTolerance = sizeof(Real<T>) == 4 ? 1e-9 : 1e-14;  // float32 needs no more than a part of its rounding
+inline constexpr double kSystemTolerance = sizeof(Real<T>) == 4 ? 1e-9 : 1e-14;
 
 // Sum of term(k) over k = first, first + step, ... < last, in chains that do not wait for each other's loads.
 template <typename Term>

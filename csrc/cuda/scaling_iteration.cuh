@@ -21,7 +21,8 @@ WBM_DEVICE void build_kernel(const Place<T, Group>& at) {
   const double inverse_epsilon = at.state().inverse_epsilon;
   const auto kernel = at.kernel(), weights = at.weights();
   const int lane = thread_x() % kWarp, warps = threads_x() / kWarp, m = static_cast<int>(at.m());
-  for (int j = thread_x(); j < m; j += threads_x()) weights[j] = static_cast<Real<T>>(columns.active[j] ? columns.mass[j] : 0.0);
+  for (int j = thread_x(); j < m; j += threads_x())
+    weights[j] = static_cast<Real<T>>(columns.active[j] ? columns.mass[j] : 0.0);
   for (std::int64_t i = own.first + thread_x() / kWarp; i < own.last; i += warps) {
     const bool row_active = rows.active[i];
     const double base = f[i] * inverse_epsilon - rows.log_mass[i];
