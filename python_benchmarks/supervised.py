@@ -16,10 +16,8 @@ from pathlib import Path
 
 from python_benchmarks import _harness as harness
 
-CHILD, END = (
-    "WBM_SUPERVISED",
-    "WBM_SUPERVISED_END",
-)  # environment of the child; END: wall-clock time at which none begins
+CHILD = "WBM_SUPERVISED"  # in the environment of the child
+END = "WBM_SUPERVISED_END"  # the wall-clock time from which no task begins
 LOST = 70  # exit code of a child whose device has failed
 INTERRUPTED = 130  # and of one that was told to stop (Ctrl-C)
 POLL = 0.2

@@ -124,7 +124,7 @@ def test_no_task_begins_after_the_deadline_and_the_rest_is_forecast(harness, tmp
         now[0] += 6.0
         return {}
 
-    monkeypatch.setattr(harness.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     store = harness.Store(tmp_path / "run.json", {}, {})
     tasks = [harness.Task(name, slow, expected) for name, expected in (("a", 2.0), ("b", 4.0), ("c", 5.0), ("d", 1.0))]
     assert harness.forecast(tasks, store) == 12.0
@@ -195,7 +195,7 @@ def test_a_sample_is_the_mean_of_as_many_calls_as_fit(harness, monkeypatch):
         calls.append(1)
         now[0] += 0.5
 
-    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
     assert harness.sample(call, 4.0) == 0.5
     assert len(calls) == 2 + 8
     assert harness.sample(call, 0.1) == 0.5
