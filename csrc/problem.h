@@ -57,7 +57,7 @@ struct Problem {
 };
 
 class Interrupt;  // cpu/interrupt.h
-class Kept;       // cpu/kept.h
+class SavedPlan;       // cpu/problem/saved_plan.h
 
 struct Options {
   Method method = Method::accelerated;
@@ -81,7 +81,7 @@ struct Solution {
   std::int32_t* status = nullptr;     // (batch)
   double* history = nullptr;          // (batch, max_iter + 1, n + m) f, g after every iteration (0: the start), or nullptr;
                                       // on the CPU recording keeps the iterations in the log domain
-  Kept** kept = nullptr;              // (batch) CPU only: what the backward may use, the caller's to delete; nullptr where
+  SavedPlan** saved = nullptr;              // (batch) CPU only: what the backward may use, the caller's to delete; nullptr where
                                       // there is nothing, and nullptr: not wanted
 };
 
@@ -107,7 +107,7 @@ struct Adjoint {
   const std::int64_t* iterations = nullptr;  // (batch), unrolled only
   std::int64_t max_iter = 0;
   int threads = 1;
-  const Kept* const* kept = nullptr;         // (batch) what the solve of the same problem has kept
+  const SavedPlan* const* saved = nullptr;         // (batch) what the solve of the same problem has kept
 };
 
 }  // namespace wbm

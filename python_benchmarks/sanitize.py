@@ -85,8 +85,8 @@ def units(driver: Path = DRIVER) -> list[Unit]:
     if not x86:
         kernels = [(isa, flags) for isa, flags in kernels if isa == "baseline"]
     out = [Unit(driver, ())]
-    for source in sorted((ROOT / "csrc" / "cpu").glob("*.cpp")):
-        if source.name.startswith("kernels"):
+    for source in sorted((ROOT / "csrc" / "cpu").rglob("*.cpp")):
+        if source.parent.name == "kernels" and source.name != "dispatch.cpp":
             out += [Unit(source, (*shared, *flags.split(), f"-DWBM_ISA={isa}")) for isa, flags in kernels]
         else:
             out.append(Unit(source, (*shared, *(["-DWBM_X86"] if x86 else []))))

@@ -68,12 +68,12 @@ inline std::size_t lay_out(const Problem& problem, Gradient mode, const Team& te
   side(more.columns, columns);
   if (gathers_apart(problem, mode)) cursor.take(more.matrix, rows * problem.m);
   if (mode != Gradient::implicit) return cursor.used;
-  const std::int64_t kept = problem.m <= problem.n ? problem.m : problem.n, blocks = team.groups * team.blocks;
+  const std::int64_t saved = problem.m <= problem.n ? problem.m : problem.n, blocks = team.groups * team.blocks;
   cursor.take(more.idle, problem.batch);
-  cursor.take(more.carried, team.groups * (problem.n + problem.m - kept));
-  cursor.take(more.product, team.groups * kept);
-  cursor.take(more.windows, blocks * kept);
-  cursor.take(more.own, 4 * blocks * kept);
+  cursor.take(more.carried, team.groups * (problem.n + problem.m - saved));
+  cursor.take(more.product, team.groups * saved);
+  cursor.take(more.windows, blocks * saved);
+  cursor.take(more.own, 4 * blocks * saved);
   cursor.take(more.counters, team.groups);
   return cursor.used;
 }

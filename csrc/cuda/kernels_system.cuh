@@ -47,7 +47,7 @@ struct Reduced {
   int lines, size;  // entries of the eliminated and of the kept side; the plan is lines x size
   bool singular;
   double k_kept, k_eliminated;
-  SideArrays kept, eliminated;
+  SideArrays saved, eliminated;
   const double* plan;
   double *carried, *product;                                 // the team's
   double* windows;  // (blocks, size)
@@ -62,7 +62,7 @@ struct Reduced {
     const bool keeps_columns = view.m <= view.n;
     lines = static_cast<int>(keeps_columns ? view.n : view.m);
     size = static_cast<int>(keeps_columns ? view.m : view.n);
-    kept = keeps_columns ? view.column : view.row;
+    saved = keeps_columns ? view.column : view.row;
     eliminated = keeps_columns ? view.row : view.column;
     const double k1 = factor(view.rows.side, view.state.epsilon), k2 = factor(view.columns.side, view.state.epsilon);
     k_kept = keeps_columns ? k2 : k1;
@@ -84,7 +84,7 @@ struct Reduced {
   WBM_DEVICE double weight(int e) const {
     return eliminated.sums[e] > 0.0 ? 1.0 / (k_eliminated * eliminated.sums[e]) : 0.0;
   }
-  WBM_DEVICE double diagonal(int k) const { return kept.sums[k] > 0.0 ? k_kept * kept.sums[k] : 1.0; }
+  WBM_DEVICE double diagonal(int k) const { return saved.sums[k] > 0.0 ? k_kept * saved.sums[k] : 1.0; }
   WBM_DEVICE double* solutions() const { return own; }
   WBM_DEVICE double* directions() const { return own + size; }
   WBM_DEVICE double& solution(int k) const { return own[k]; }
@@ -94,7 +94,7 @@ struct Reduced {
 
   // (H direction)_k
   WBM_DEVICE double moved(int k) const {
-    return kept.sums[k] > 0.0 ? diagonal(k) * direction(k) - product[k] : 0.0;
+    return saved.sums[k] > 0.0 ? diagonal(k) * direction(k) - product[k] : 0.0;
   }
 
   // --- the matrix: a warp a line, then the block's threads side by side over the kept side ---------------------------------
@@ -170,7 +170,7 @@ struct Reduced {
     for (int k = thread_x(); k < size; k += threads_x()) sum += residual(k);
     sum = block_sum(sum);
     if (!(s.total > 0.0)) return;
-    for (int k = thread_x(); k < size; k += threads_x()) residual(k) -= sum / s.total * kept.sums[k];
+    for (int k = thread_x(); k < size; k += threads_x()) residual(k) -= sum / s.total * saved.sums[k];
   }
 
   // |residual| in the norm of diag(H)^-1
@@ -184,11 +184,11 @@ struct Reduced {
   WBM_DEVICE void start(SystemState& s, double tolerance) const {
     double scale = 0.0, total = 0.0;
     for (int k = thread_x(); k < size; k += threads_x()) {
-      const double h = kept.h[k], other = product[k];
-      const bool full = kept.sums[k] > 0.0;
+      const double h = saved.h[k], other = product[k];
+      const bool full = saved.sums[k] > 0.0;
       residual(k) = full ? h - other : 0.0;
       solution(k) = best(k) = 0.0;
-      total += kept.sums[k];
+      total += saved.sums[k];
       if (full) scale += (h * h + other * other) / diagonal(k);
     }
     s.scale = sqrt(block_sum(scale));
@@ -233,11 +233,11 @@ struct Reduced {
   // reached.
   WBM_DEVICE double end(const SystemState& s) const {
     double mean = 0.0;
-    for (int k = thread_x(); k < size; k += threads_x()) mean += kept.sums[k] * best(k);
+    for (int k = thread_x(); k < size; k += threads_x()) mean += saved.sums[k] * best(k);
     mean = singular && s.total > 0.0 ? block_sum(mean) / s.total : 0.0;
     for (int k = thread_x(); k < size; k += threads_x()) {
-      solution(k) = kept.sums[k] > 0.0 ? best(k) - mean : best(k);
-      if (rank == 0) kept.x[k] = solution(k);
+      solution(k) = saved.sums[k] > 0.0 ? best(k) - mean : best(k);
+      if (rank == 0) saved.x[k] = solution(k);
     }
     block_barrier();  // the solution is there
     along_lines(solutions(),

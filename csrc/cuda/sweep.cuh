@@ -199,7 +199,7 @@ template <int R, typename S, typename Entries, typename Window>
 WBM_FUNCTION void sweep_kept(const SweepRows& rows, typename Entries::Source source, unsigned place, Window partial) {
   constexpr int C = 4 / R;  // columns at a time
   const Entries entries(source, rows);
-  const Shared<S> buffer = dynamic_shared<S>(kBuffer), sums = dynamic_shared<S>(place), kept = sums + rows.m;
+  const Shared<S> buffer = dynamic_shared<S>(kBuffer), sums = dynamic_shared<S>(place), saved = sums + rows.m;
   const int m = rows.m, mine = thread_x() % kWarp % R;
   for (int j = thread_x(); j < m; j += threads_x()) sums[j] = 0;
   int turn = 0;
@@ -230,7 +230,7 @@ WBM_FUNCTION void sweep_kept(const SweepRows& rows, typename Entries::Source sou
         const int j = k + c * threads_x();
         WBM_UNROLL
         for (int r = 0; r < R; ++r)
-          if (j < m) kept[r * m + j] = entry[c][r];
+          if (j < m) saved[r * m + j] = entry[c][r];
       }
     }
     const S s = block_sums(dots, buffer, turn);
@@ -241,7 +241,7 @@ WBM_FUNCTION void sweep_kept(const SweepRows& rows, typename Entries::Source sou
     for (int j = thread_x(); j < m; j += threads_x()) {
       S sum = sums[j];
       WBM_UNROLL
-      for (int r = 0; r < R; ++r) sum += kept[r * m + j] * factors[r];
+      for (int r = 0; r < R; ++r) sum += saved[r * m + j] * factors[r];
       sums[j] = sum;
     }
   }
@@ -288,10 +288,10 @@ WBM_DEVICE void sweep(const SweepRows& rows, const typename Entries::Source& sou
 
 // The same with rows kept in shared memory: there is room for `kept` of them, at least 1, behind the sums at byte `place`.
 template <typename S, typename Entries, typename Window>
-WBM_DEVICE void sweep_by_kept(const SweepRows& rows, const typename Entries::Source& source, int kept, unsigned place,
+WBM_DEVICE void sweep_by_kept(const SweepRows& rows, const typename Entries::Source& source, int saved, unsigned place,
                               Window partial) {
-  if (kept >= kMostKept) return sweep_kept<kMostKept, S, Entries>(rows, source, place, partial);
-  if (kept >= 2) return sweep_kept<2, S, Entries>(rows, source, place, partial);
+  if (saved >= kMostKept) return sweep_kept<kMostKept, S, Entries>(rows, source, place, partial);
+  if (saved >= 2) return sweep_kept<2, S, Entries>(rows, source, place, partial);
   return sweep_kept<1, S, Entries>(rows, source, place, partial);
 }
 

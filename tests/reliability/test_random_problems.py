@@ -25,7 +25,7 @@ from torch import Tensor
 
 import wbm_ext
 from wbm_ext import Status
-from wbm_ext.solver import reference as oracle
+from wbm_ext.solver.reference import iteration as oracle
 from wbm_ext.solver.status import REFUSED
 
 GROUPS_PER_SEED = 10

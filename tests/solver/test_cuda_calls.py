@@ -15,7 +15,7 @@ from torch import Tensor
 
 from problems import INF
 from wbm_ext._native import core
-from wbm_ext.solver import cuda, native
+from wbm_ext.solver import cuda, kernels
 
 pytestmark = pytest.mark.native
 MODES = {"implicit": 0, "frozen": 1, "unrolled": 2}
@@ -68,7 +68,7 @@ def test_same_gradients_as_the_cpu(mode: str, dtype: torch.dtype, masses: torch.
     answers: list[tuple[Tensor, ...]] = []
     for solve, solve_backward in (
         (cuda.solve_cuda, cuda.solve_backward_cuda),
-        (native.solve_cpu, native.solve_backward_cpu),
+        (kernels.solve_cpu, kernels.solve_backward_cpu),
     ):
         sharp, regularized, f, g, _, _, iterations, _, history = found = solve(*data, None, *options)
         upstream = (torch.ones_like(sharp), 2 * torch.ones_like(regularized), f.cos(), g.sin())

@@ -10,8 +10,8 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import wbm_ext
 from problems import CASE_IDS, CASES, Problem, random_problem
-from wbm_ext.solver import reference
-from wbm_ext.solver.reference_gradient import implicit_gradient
+from wbm_ext.solver.reference import iteration as reference
+from wbm_ext.solver.reference.gradient import implicit_gradient
 
 REFERENCE = {"entropy": 0, "product": 1}
 TIGHT = {"tol": 0.0, "max_iter": 800}  # far beyond convergence, and smooth in the inputs for finite differences

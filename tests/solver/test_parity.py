@@ -12,7 +12,7 @@ import torch
 
 import wbm_ext
 from problems import CASE_IDS, CASES, KINDS, plain_iteration, plan_of, random_problem
-from wbm_ext.solver import reference
+from wbm_ext.solver.reference import iteration as reference
 
 REFERENCE = {"entropy": 0, "product": 1}
 

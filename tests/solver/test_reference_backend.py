@@ -12,7 +12,8 @@ import torch
 
 import wbm_ext
 from problems import CASE_IDS, CASES, random_problem
-from wbm_ext.solver import native, twin
+from wbm_ext.solver import kernels
+from wbm_ext.solver.reference import operators as reference
 
 pytestmark = pytest.mark.native  # it compares with the compiled module, or leaves it out itself
 TESTS = Path(__file__).parents[1]
@@ -90,7 +91,7 @@ def test_its_kernels_answer_what_the_compiled_ones_do(kind, ref):
     inputs = _batch(kind, ref)
     for method, tol, max_iter, gradient in ((1, 1e-11, 5000, 0), (0, 0.0, 4, 2), (1, 1e-11, 5000, 1)):
         options = (method, 0, gradient, tol, max_iter)
-        ours, theirs = (kernel(*inputs, *options) for kernel in (twin.solve, native.solve_cpu))
+        ours, theirs = (kernel(*inputs, *options) for kernel in (reference.solve, kernels.solve_cpu))
         for name, x, y in zip(OUTPUTS, ours, theirs, strict=False):
             assert x.dtype == y.dtype
             if name == "iterations" and tol > 0:
@@ -107,7 +108,9 @@ def test_its_kernels_answer_what_the_compiled_ones_do(kind, ref):
             for x in up[1:]:
                 x[2] = 0.0
         rest = (*inputs[:6], theirs[2], theirs[3], theirs[6], theirs[8], inputs[7], gradient, max_iter)
-        for x, y in zip(twin.solve_backward(*up, *rest)[:3], native.solve_backward_cpu(*up, *rest)[:3], strict=True):
+        for x, y in zip(
+            reference.solve_backward(*up, *rest)[:3], kernels.solve_backward_cpu(*up, *rest)[:3], strict=True
+        ):
             torch.testing.assert_close(x, y, atol=1e-7, rtol=1e-6, equal_nan=True)
 
 
@@ -118,7 +121,7 @@ def test_small_epsilon_and_a_tolerance_below_rounding():
     kappa = torch.full((1, 2), torch.inf, dtype=torch.float64)
     for epsilon, tol, expected in ((1e-3, 1e-9, wbm_ext.Status.CONVERGED), (0.5, 1e-18, wbm_ext.Status.STAGNATED)):
         strength = torch.tensor([epsilon * float(p.D.mean())], dtype=torch.float64)
-        out = twin.solve(*data, strength, kappa, None, None, 0, 1, 0, 0, tol, 20_000)
+        out = reference.solve(*data, strength, kappa, None, None, 0, 1, 0, 0, tol, 20_000)
         assert int(out[7]) & expected
-        theirs = native.solve_cpu(*data, strength, kappa, None, None, 0, 1, 0, 0, max(tol, 1e-9), 20_000)
+        theirs = kernels.solve_cpu(*data, strength, kappa, None, None, 0, 1, 0, 0, max(tol, 1e-9), 20_000)
         torch.testing.assert_close(out[0], theirs[0], rtol=1e-7, atol=0)

@@ -47,7 +47,7 @@ def test_classes_have_the_fields_of_the_stub(node):
     kind = getattr(_core, node.name)
     fields = {part.target.id for part in node.body if isinstance(part, ast.AnnAssign)}
     assert {name for name in dir(kind) if not name.startswith("_")} == fields
-    made_by_solves = {"KeptSolves": [], "BalanceTerm": [], "OutcomeTerm": []}  # nobody else makes one
+    made_by_solves = {"SavedPlans": [], "BalanceTerm": [], "OutcomeTerm": []}  # nobody else makes one
     assert functions(node.body).get("__init__", made_by_solves.get(node.name)) == (
         [] if node.name in made_by_solves else signature(kind.__init__)
     )

@@ -1,8 +1,8 @@
 """Masses and cost of a batch by the CPU kernels: the numbers of ``masses``, ``groups`` and ``costs`` in a few calls.
 
 A training step on a few hundred samples spends more time between torch's operations than in them. The formulae stand in
-``csrc/cpu/points.h``; wherever something looks into the call (the compiler, ``torch.func``, tensor subclasses, other
-devices) the operations of torch do the same.
+``csrc/cpu/loss/points.h``; wherever something looks into the call (the compiler, ``torch.func``, tensor subclasses,
+other devices) the operations of torch do the same.
 """
 
 from __future__ import annotations

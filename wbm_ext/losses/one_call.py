@@ -1,4 +1,4 @@
-"""A whole loss of a batch as one call of the CPU kernels, forward and backward: ``csrc/cpu/term.h``.
+"""A whole loss of a batch as one call of the CPU kernels, forward and backward: ``csrc/cpu/loss/group_loss.h``.
 
 A training step on some hundred samples spends more time around the solve than in it. Where nothing looks into the loss
 (the compiler, ``torch.func``, dispatch modes, subclasses, other devices, a cache) and nothing is unusual about it, its
@@ -54,7 +54,7 @@ def _number(value: object) -> bool:
 def _solve_numbers(
     epsilon: Any, kappa: Any, reference: str, tol: Any, max_iter: Any, grad: str
 ) -> tuple[Any, ...] | None:
-    """The options of a solve as ``csrc/terms.cpp`` takes them, but for the last; None where they are unusual."""
+    """The options of a solve as ``csrc/binding/losses.cpp`` takes them, but for the last; None where unusual."""
     rows, columns = kappa if type(kappa) is tuple and len(kappa) == 2 else (kappa, kappa)
     if not (
         (epsilon is None or (_number(epsilon) and 0 < epsilon < math.inf))

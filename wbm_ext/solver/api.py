@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wbm_ext.errors import check_name
-from wbm_ext.solver import derivatives, eager, transforms  # noqa: F401  (transforms: registers rules)
+from wbm_ext.solver import autograd, eager, transforms  # noqa: F401  (transforms: registers rules)
 from wbm_ext.solver.arguments import Arguments, prepare
 from wbm_ext.solver.checks import COSTS, is_transformed
 from wbm_ext.solver.eager import Report, Solved
@@ -32,7 +32,7 @@ def _run(arguments: Arguments) -> Solved:
 def _run_registered(arguments: Arguments) -> Solved:
     """By the registered operators, which torch's compiler and transforms see through."""
     epsilon, (cost, a, b, mask) = arguments.epsilons(), arguments.flat_data()
-    sharp, regularized, f, g, mass, residual, iterations, status, _ = derivatives.solve(
+    sharp, regularized, f, g, mass, residual, iterations, status, _ = autograd.solve(
         cost, a, b, epsilon, arguments.kappas(), mask, arguments.init_g, arguments.reference, arguments.method,
         arguments.criterion, arguments.gradient, arguments.tol, arguments.max_iter,
     )  # fmt: skip

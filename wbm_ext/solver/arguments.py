@@ -28,7 +28,7 @@ from wbm_ext.solver.checks import (
     check_strength,
     option,
 )
-from wbm_ext.solver.native import computed_in
+from wbm_ext.solver.kernels import computed_in
 
 __all__ = ["COSTS", "CRITERIA", "GRADIENTS", "METHODS", "REFERENCES", "VALIDATIONS", "Arguments", "prepare"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wbm_ext._native import core
-from wbm_ext.solver.native import Solved, address, allocate, computed_in, unit_columns
+from wbm_ext.solver.kernels import Solved, address, allocate, computed_in, unit_columns
 
 _REAL = torch.float64
 _BITS16 = {torch.float16: 1, torch.bfloat16: 2}  # as in csrc/problem.h

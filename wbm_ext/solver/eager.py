@@ -14,10 +14,10 @@ from torch import Tensor
 
 from wbm_ext._native import BACKEND
 from wbm_ext.errors import ConvergenceWarning, warn_once
-from wbm_ext.solver import native
+from wbm_ext.solver import kernels
 from wbm_ext.solver.arguments import Arguments, pair, uniform
-from wbm_ext.solver.derivatives import pull_back
-from wbm_ext.solver.reference import IMPLICIT, UNROLLED
+from wbm_ext.solver.autograd import pull_back
+from wbm_ext.solver.reference.iteration import IMPLICIT, UNROLLED
 from wbm_ext.solver.result import Adjoint
 
 _REAL = torch.float64
@@ -116,8 +116,8 @@ def _forward(
         torch.empty((*lead, m), dtype=_REAL),
     )
     report = PackedReport(lead)
-    converged, kept = native.solve(
-        native.Numbers(cost, a, b, epsilon, kappa, arguments.mask, arguments.reference),
+    converged, kept = kernels.solve(
+        kernels.Numbers(cost, a, b, epsilon, kappa, arguments.mask, arguments.reference),
         (arguments.method, arguments.criterion, arguments.tol, arguments.max_iter),
         arguments.init_g,
         outputs,
@@ -156,9 +156,9 @@ class _Solve(torch.autograd.Function):
         if packed and mode == UNROLLED:
             iterations = iterations_of(used)
         if _on_cpu(cost) and not (needs[3] or needs[4] or torch.is_grad_enabled()):
-            d_cost, d_a, d_b, residual, largest = native.gradient(
+            d_cost, d_a, d_b, residual, largest = kernels.gradient(
                 # the packed rows begin with epsilon
-                native.Numbers(cost, a, b, used if epsilon is None else epsilon, kappa, mask, reference),
+                kernels.Numbers(cost, a, b, used if epsilon is None else epsilon, kappa, mask, reference),
                 mode,
                 max_iter,
                 (f, g, iterations, history),

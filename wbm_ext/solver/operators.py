@@ -3,7 +3,7 @@
 ``wbm_ext::solve`` runs Sinkhorn on a batch, ``wbm_ext::solve_backward`` its derivative, ``wbm_ext::mean_cost`` the
 scale of the default epsilon. All take D as (B, n, m), a (B, n), b (B, m), epsilon (B,), kappa (B, 2); options are the
 integers of ``csrc/problem.h``. Users call :func:`wbm_ext.solve`, which checks and shapes arguments. Their derivatives
-stand in ``derivatives.py``, their rules for vmap and autocast in ``transforms.py``.
+stand in ``autograd.py``, their rules for vmap and autocast in ``transforms.py``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from wbm_ext._native import BACKEND
-from wbm_ext.solver import cuda, native, twin
-from wbm_ext.solver.reference import UNROLLED
+from wbm_ext.solver import cuda, kernels
+from wbm_ext.solver.reference import operators as reference
+from wbm_ext.solver.reference.iteration import UNROLLED
 
 _library = torch.library.Library("wbm_ext", "DEF")
 _library.define(
@@ -36,10 +37,10 @@ _library.define("mean_cost(Tensor cost, Tensor a, Tensor b, Tensor? mask) -> Ten
 
 _KERNELS: dict[str, dict[str, tuple[Any, Any, Any]]] = {
     "native": {
-        "CPU": (native.solve_cpu, native.solve_backward_cpu, native.mean_cost_cpu),
-        "CUDA": (cuda.solve_cuda, cuda.solve_backward_cuda, twin.mean_cost),
+        "CPU": (kernels.solve_cpu, kernels.solve_backward_cpu, kernels.mean_cost_cpu),
+        "CUDA": (cuda.solve_cuda, cuda.solve_backward_cuda, reference.mean_cost),
     },
-    "reference": dict.fromkeys(("CPU", "CUDA"), (twin.solve, twin.solve_backward, twin.mean_cost)),
+    "reference": dict.fromkeys(("CPU", "CUDA"), (reference.solve, reference.solve_backward, reference.mean_cost)),
 }
 for _device, _kernels in _KERNELS[BACKEND].items():
     for _name, _kernel in zip(("solve", "solve_backward", "mean_cost"), _kernels, strict=True):
@@ -61,7 +62,7 @@ def _(
     gradient: int,
     tol: float,
     max_iter: int,
-) -> native.Solved:
+) -> kernels.Solved:
     batch, n, m = cost.shape
 
     def real(*shape: Any) -> Tensor:
@@ -70,7 +71,7 @@ def _(
     history = real(batch, max_iter + 1, n + m) if gradient == UNROLLED else real(0)
     iterations = cost.new_empty((batch,), dtype=torch.int64)
     status = cost.new_empty((batch,), dtype=torch.int32)
-    sharp, regularized = (cost.new_empty((batch,), dtype=native.computed_in(cost.dtype)) for _ in range(2))
+    sharp, regularized = (cost.new_empty((batch,), dtype=kernels.computed_in(cost.dtype)) for _ in range(2))
     return (
         sharp, regularized, real(batch, n), real(batch, m), real(batch), real(batch), iterations, status, history
     )  # fmt: skip

@@ -24,7 +24,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wbm_ext.solver.reference import PRODUCT, Marginal, Terms, safe, terms
+from wbm_ext.solver.reference.iteration import PRODUCT, Marginal, Terms, safe, terms
 
 
 def _fixed_point_side(t: Terms, side: Marginal, potential: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
