@@ -11,8 +11,8 @@ import pytest
 # at the end.
 LONG = (
     "native/test_driver.py",
-    "solver/test_cuda_spills.py",
-    "solver/test_cuda_on_cpu.py",
+    "cuda/test_spills.py",
+    "cuda/test_log_steps.py",
     "benchmarks/test_instructions.py",
 )
 

@@ -22,7 +22,6 @@
 #include "cpu/solver.h"
 #include "binding/losses.h"
 #ifdef WBM_WITH_CUDA
-#include "cuda/backward.h"
 #include "cuda/solver.h"
 #endif
 

@@ -1,0 +1,28 @@
+"""The CUDA kernels on the host, compiled once a run and worker."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory):
+    """The forward; every step of an iteration is a launch of its own until a device is chosen.
+
+    Streamed rows of more than 24 columns (some thousands on a device) are kept in shared memory where there is room.
+    """
+    from kernel_shims import ForwardShim, compiled
+
+    path = tmp_path_factory.mktemp("kernels") / "forward.so"
+    return ForwardShim(compiled(path, "solve/forward", ("forward", "faulty"), "-DWBM_HELD_COLUMNS=24"))
+
+
+@pytest.fixture(scope="session")
+def backward_shim(tmp_path_factory: pytest.TempPathFactory):
+    """The backward: one block solves the linear system of a problem with sides up to 24 (256 on a device)."""
+    from kernel_shims import BackwardShim, compiled
+
+    path = tmp_path_factory.mktemp("kernels") / "backward.so"
+    shim = BackwardShim(compiled(path, "gradient/backward", ("backward",), "-DWBM_SYSTEM_BLOCK_SIDE=24"))
+    shim.multiprocessors(6)
+    return shim
