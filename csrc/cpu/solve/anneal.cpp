@@ -26,7 +26,7 @@ bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t 
     if (first) {
       if (!scaling->absorb_cold()) return false;
     } else {
-      scaling->absorb(f, g, true);
+      scaling->absorb(f, g, ColumnError());
     }
     double residual = kInf;
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
@@ -40,7 +40,7 @@ bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t 
       const auto precise = make_scaling<T, double>(level, team);
       if (!precise) return false;
       std::int64_t spent = 0;
-      precise->absorb(f, g, true);
+      precise->absorb(f, g, ColumnError());
       precise->newton(kRough, budget - passes, spent, residual);
       passes += spent;
       precise->read(f, g);

@@ -12,6 +12,7 @@
 #include "cpu/solve/anneal.h"
 #include "cpu/runtime/interrupt.h"
 #include "cpu/kernels/kernels.h"
+#include "cpu/problem/fixed_point.h"
 #include "cpu/solve/relaxation.h"
 #include "cpu/problem/report.h"
 #include "cpu/solve/scaling.h"
@@ -37,7 +38,7 @@ class Iteration {
   End run(double target, double* history) {
     if (done_ == 0) record(history);
     const End end = iterate(target, history);
-    if (scaled_) scaling_->read(f_, g_);
+    if (scaled_) leave_scaling();
     return end;
   }
 
@@ -93,7 +94,7 @@ class Iteration {
             scaling_->iterate(test ? stored_target(target) : -1.0, relaxation_.omega(), translates, residual);
         if (outcome == Scaling::Outcome::met) return End::met;
         if (!precise_ && (std::isnan(residual) || (test && stagnates(residual)))) {
-          if (done_ > 0) scaling_->read(f_, g_);
+          if (done_ > 0) leave_scaling();
           refine();  // float32 sums overflow, or cannot come closer
           continue;
         }
@@ -111,14 +112,14 @@ class Iteration {
         }
         scaled_ = false;
         if (std::exchange(gained_, false) && view_.both_hard()) {  // the scalings have only left their range
-          scaling_->read(f_, g_);
-          absorb(/*exact=*/relaxation_.omega() == 1.0);
+          leave_scaling();
+          absorb();
           if (scaled_) continue;
         }
         // Nothing was gained since the last absorption: wait longer and longer before the next one.
         pause_ = std::min<std::int64_t>(2 * pause_ + 1, 64);
         wait_ = pause_;
-        if (done_ > 0) scaling_->read(f_, g_);  // else g is still 0
+        if (done_ > 0) leave_scaling();  // else g is still 0
       }
       row_log_sums();
       if (test && marginal && done_ > 0) {
@@ -131,6 +132,7 @@ class Iteration {
       for (std::int64_t i = 0; i < view_.n; ++i) f_[i] = view_.rows.update(i, row_max_[i], row_sum_[i], view_.epsilon);
       old_g_.assign(g_, g_ + view_.m);
       update_columns();
+      columns_ = ColumnError::exact();
       ++done_;
       if (test && !marginal && scalings_rest()) {
         record(history);
@@ -179,7 +181,7 @@ class Iteration {
   // there, and plain iterations go on from the better of the two.
   End accelerate(double target) {
     accelerated_ = true;
-    scaling_->read(f_, g_);
+    leave_scaling();
     const std::vector<double> plain_f(f_, f_ + view_.n), plain_g(g_, g_ + view_.m);
     precise_ = true;
     scaled_ = false;
@@ -189,6 +191,7 @@ class Iteration {
     if (!options_.init_g && view_.epsilon < 0.8 * warmest(view_)) {
       const bool annealed = anneal(view_, team_, f_, g_, options_.max_iter - done_, spent);
       done_ += std::min(spent, options_.max_iter - done_);
+      columns_ = ColumnError();
       if (!annealed) restore(plain_f, plain_g);
     }
     double residual = kInf;
@@ -198,7 +201,7 @@ class Iteration {
       if (!scaled_) break;
       const bool met = scaling_->newton(target, options_.max_iter - done_, spent, residual);
       done_ += std::min(spent, options_.max_iter - done_);
-      scaling_->read(f_, g_);
+      leave_scaling();
       if (met) return End::met;
       if (!(residual < 0.5 * before)) break;
     }
@@ -209,17 +212,21 @@ class Iteration {
   void restore(const std::vector<double>& f, const std::vector<double>& g) {
     std::copy(f.begin(), f.end(), f_);
     std::copy(g.begin(), g.end(), g_);
+    columns_ = ColumnError();  // the next row update would pair them with exact rows
     scaled_ = false;
   }
 
+  // f, g and what is known of their columns, from the scaling.
+  void leave_scaling() { columns_ = scaling_->read(f_, g_); }
+
   // K holds plan entries over a b: where a soft marginal carries far less than its mass they are as small as that share,
   // and must not flush to zero.
-  void absorb(bool exact = true) {
+  void absorb() {
     const double share = std::fmin(log_share(view_.rows, f_), log_share(view_.columns, g_));
     if (share < -400.0) return;
     if (share < -18.0 && !precise_) refine();
     if (!has_scaling()) return;
-    scaling_->absorb(f_, g_, exact);
+    scaling_->absorb(f_, g_, columns_);
     scaled_ = true;
   }
 
@@ -244,16 +251,7 @@ class Iteration {
   bool stagnates(double residual) {
     since_best_ = residual < best_ ? 0 : since_best_ + 1;
     best_ = std::fmin(best_, residual);
-    return since_best_ >= 20 && (best_ <= rounding_level() || (scaled_ && !precise_ && best_ <= 1e-5));
-  }
-
-  double rounding_level() const {
-    double largest = view_.cost_max;
-    for (std::int64_t i = 0; i < view_.n; ++i)
-      if (view_.rows.active[i]) largest = std::fmax(largest, std::fabs(f_[i]));
-    for (std::int64_t j = 0; j < view_.m; ++j)
-      if (view_.columns.active[j]) largest = std::fmax(largest, std::fabs(g_[j]));
-    return 8 * 2.2e-16 * (4.0 + largest * view_.inverse_epsilon);
+    return since_best_ >= 20 && (best_ <= rounding_level(view_, f_, g_) || (scaled_ && !precise_ && best_ <= 1e-5));
   }
 
   void row_log_sums() {
@@ -290,8 +288,7 @@ class Iteration {
       g_[j] = view_.columns.update(j, column_max_[j], column_sum_[j], view_.epsilon);
   }
 
-  // Residual of (f, g) as they stand, from the row log sums over g. After a g update the columns are exact, but for
-  // the translation that may have followed it.
+  // Residual of (f, g) as they stand, from the row log sums over g and what is known of the columns.
   double previous_residual() const {
     double error = 0.0, mass = 0.0;
     for (std::int64_t i = 0; i < view_.n; ++i) {
@@ -300,9 +297,7 @@ class Iteration {
       error += std::fabs(r - view_.rows.target(i, f_[i]));
       mass += r;
     }
-    error += mass * translation_error_;
-    const double scale = std::fmax(mass, 0.5 * (view_.rows.total + view_.columns.total));
-    return scale > 0.0 ? error / scale : 0.0;
+    return residual(view_, error, columns_, mass);
   }
 
   // |u - u'|^2 + |v - v'|^2 < tol with u = exp(f / eps), v = exp(g / eps); an overflow counts as not met.
@@ -316,35 +311,16 @@ class Iteration {
   double scaling(double potential) const { return std::exp(potential * view_.inverse_epsilon); }
   static double square(double x) { return x * x; }
 
-  // f += t, g -= t leaves the plan alone and is optimal along that line for
-  //     t = kappa1 kappa2 / (kappa1 + kappa2) log(<a, exp(-f/kappa1)> / <b, exp(-g/kappa2)>)        (dual potentials)
-  // which removes the slow mode of large kappa. A hard side contributes its total mass and kappa -> inf.
   void translate() {
     const Side &rows = view_.rows, &columns = view_.columns;
     if (rows.hard && columns.hard) return;
-    const double strength = rows.hard      ? columns.kappa
-                            : columns.hard ? rows.kappa
-                                           : rows.kappa * columns.kappa / (rows.kappa + columns.kappa);
-    const double t = strength * (log_dual_mass(rows, f_) - log_dual_mass(columns, g_));
+    const double t = translation(rows, columns, log_targets(rows, f_), log_targets(columns, g_));
     if (!std::isfinite(t)) return;
     for (std::int64_t i = 0; i < view_.n; ++i)
       if (rows.active[i]) f_[i] += t;
     for (std::int64_t j = 0; j < view_.m; ++j)
       if (columns.active[j]) g_[j] -= t;
-    translation_error_ = columns.hard ? 0.0 : std::fabs(1.0 - std::exp(t / columns.kappa));
-  }
-
-  static double log_dual_mass(const Side& side, const double* potential) {
-    double top = -kInf, sum = 0.0;
-    const auto exponent = [&](std::int64_t i) {
-      return side.hard ? side.log_mass[i]
-                       : side.log_mass[i] - (potential[i] - side.dual_shift * side.log_mass[i]) / side.kappa;
-    };
-    for (std::int64_t i = 0; i < side.size; ++i)
-      if (side.active[i]) top = std::fmax(top, exponent(i));
-    for (std::int64_t i = 0; i < side.size; ++i)
-      if (side.active[i]) sum += std::exp(exponent(i) - top);
-    return top + std::log(sum);
+    columns_ = columns_.translated(columns, t);
   }
 
   void record(double* history) const {
@@ -359,7 +335,8 @@ class Iteration {
   Team& team_;
   double *f_, *g_;
   std::vector<double> old_f_, old_g_, row_max_, row_sum_, column_max_, column_sum_;
-  double translation_error_ = 0.0, best_ = kInf;
+  ColumnError columns_;  // of (f, g)
+  double best_ = kInf;
   std::int64_t done_ = 0, pause_ = 0, wait_ = 0;
   int since_best_ = 0;
   Relaxation relaxation_;

@@ -191,9 +191,7 @@ class Newton {
     columns_.log_u = log_v_;
     columns_.set_target();
     rows_.accept();
-    k_.cold_ = false;
-    k_.slack_ = 0.0;
-    k_.column_error_ = kInf;  // the rows are exact now, the columns are not
+    k_.column_error_ = ColumnError();  // the rows are exact now, the columns are not
     k_.write_v();
   }
 

@@ -13,6 +13,7 @@
 
 #include <memory>
 
+#include "cpu/problem/fixed_point.h"
 #include "cpu/problem/saved_plan.h"
 #include "cpu/problem/report.h"
 #include "cpu/runtime/team.h"
@@ -26,9 +27,9 @@ class Scaling {
 
   virtual ~Scaling() = default;
 
-  // Starts from these potentials: builds K (one exponential per entry) and sets u = a, v = b. `exact`: the columns of their
-  // plan are as they should be (g is the update of f).
-  virtual void absorb(const double* f, const double* g, bool exact) = 0;
+  // Starts from these potentials: builds K (one exponential per entry) and sets u = a, v = b. `columns`: what is known of the
+  // columns of their plan.
+  virtual void absorb(const double* f, const double* g, const ColumnError& columns) = 0;
 
   // Starts at g = 0 without a single iteration: f^_i = min_j D_ij and g^_j = min_i (D_ij - f^_i) put a 1 into every row
   // and column of K. False where exp(-g^ / eps) would leave the range.
@@ -44,8 +45,8 @@ class Scaling {
   // over K are spent. False when it gave up; what was reached stays. float64 only.
   virtual bool newton(double target, std::int64_t budget, std::int64_t& passes, double& residual) = 0;
 
-  // The potentials of the last accepted iteration.
-  virtual void read(double* f, double* g) const = 0;
+  // The potentials of the last accepted iteration, and what is known of the columns of their plan.
+  virtual ColumnError read(double* f, double* g) const = 0;
 
   // Sums of the plan u K v, and its distance from the plan of the potentials read(): relative, for each entry. False where
   // rows or columns were left out of K. With these potentials, f and g, also the sums of P log P; none: nullptr.

@@ -126,13 +126,12 @@ class StoredScaling final : public Scaling {
   StoredScaling(const View<T>& view, Team& team)
       : view_(view), team_(team), rows_(view.rows), columns_(view.columns), k_(rows_.size(), columns_.size(), team) {}
 
-  void absorb(const double* f, const double* g, bool exact) override {
+  void absorb(const double* f, const double* g, const ColumnError& columns) override {
     rows_.absorb(f, view_.epsilon);
     columns_.absorb(g, view_.epsilon);
     factor_ = Factor();
-    cold_ = false;
+    column_error_ = columns;
     build();
-    if (!exact) column_error_ = kInf;
   }
 
   bool absorb_cold() override {
@@ -157,7 +156,7 @@ class StoredScaling final : public Scaling {
     if (!(reach < (sizeof(S) == 4 ? 40.0 : 300.0))) return false;
     rows_.absorb_cold(f.data(), f[rows_.index.empty() ? 0 : rows_.index[0]], view_.epsilon);
     columns_.absorb_cold(g.data(), 0.0, view_.epsilon);
-    cold_ = true;
+    column_error_ = ColumnError();  // there is no plan before the first iteration
     build();
     return true;
   }
@@ -178,11 +177,11 @@ class StoredScaling final : public Scaling {
     if (!rows_.safe(kLimit) || !columns_.safe(kLimit)) return Outcome::rejected;
     rows_.accept();
     columns_.accept();
-    cold_ = false;
-    slack_ = column_error_ = 0.0;
+    column_error_ = ColumnError::exact();
     if (omega != 1.0) {
-      double mass;
-      vectors.row_error(columns_.u.data(), k_.column_sums.data(), columns_.targets(), columns_.size(), &column_error_, &mass);
+      double error, mass;
+      vectors.row_error(columns_.u.data(), k_.column_sums.data(), columns_.targets(), columns_.size(), &error, &mass);
+      column_error_ = ColumnError::of(error);
     }
     if (translate) shift();
     write_v();
@@ -197,9 +196,10 @@ class StoredScaling final : public Scaling {
     }
   }
 
-  void read(double* f, double* g) const override {
+  ColumnError read(double* f, double* g) const override {
     rows_.read(f, view_.epsilon);
     columns_.read(g, view_.epsilon);
+    return column_error_;
   }
 
   bool sums(PlanSums& out, double& error, const double* f, const double* g) const override {
@@ -240,7 +240,6 @@ class StoredScaling final : public Scaling {
   // K from the absorbed potentials: one exponential per entry. Column j of D has the exponent base_j, -inf where it
   // carries nothing; where some columns carry nothing the rows are packed.
   void build() {
-    slack_ = column_error_ = 0.0;
     std::vector<double> column(view_.m, -kInf);
     for (std::int64_t k = 0; k < columns_.size(); ++k) column[columns_.index[k]] = columns_.base[k];
     const auto build_row = build_kernel<T, S>().build;
@@ -269,28 +268,22 @@ class StoredScaling final : public Scaling {
     });
   }
 
-  // The sums s hold the row sums of the plan before this iteration, r = u s; the error of its columns is known.
+  // The sums s hold the row sums of the plan before this iteration, r = u s; what is known of its columns says the rest.
   double previous_residual() const {
-    if (cold_) return kInf;  // there is no plan before the first iteration
+    if (!column_error_.known()) return kInf;
     double error, mass;
     vector_kernels().row_error(rows_.u.data(), k_.sums.data(), rows_.targets(), rows_.size(), &error, &mass);
-    error += column_error_ + mass * slack_;
-    const double scale = std::fmax(mass, 0.5 * (view_.rows.total + view_.columns.total));
-    return scale > 0.0 ? error / scale : 0.0;
+    return residual(view_, error, column_error_, mass);
   }
 
-  // t = kappa1 kappa2 / (kappa1 + kappa2) log(sum r* / sum c*), f += t, g -= t: the dual optimum along that line.
   void shift() {
     const Side &rows = view_.rows, &columns = view_.columns;
     if (rows.hard && columns.hard) return;
-    const double strength = rows.hard      ? columns.kappa
-                            : columns.hard ? rows.kappa
-                                           : rows.kappa * columns.kappa / (rows.kappa + columns.kappa);
-    const double t = strength * std::log(rows_.target_sum / columns_.target_sum);
+    const double t = translation(rows, columns, std::log(rows_.target_sum), std::log(columns_.target_sum));
     if (!(std::fabs(t) < 20.0 * view_.epsilon)) return;
     rows_.shift(t, view_.epsilon);
     columns_.shift(-t, view_.epsilon);
-    slack_ = columns.hard ? 0.0 : std::fabs(1.0 - std::exp(t / columns.kappa));
+    column_error_ = column_error_.translated(columns, t);
   }
 
   void write_v() {
@@ -302,9 +295,7 @@ class StoredScaling final : public Scaling {
   Part rows_, columns_;
   StoredMatrix<S> k_;
   Factor factor_;       // the last one of Newton's method, if it made one
-  bool cold_ = false;   // at g = 0, before the first iteration
-  double column_error_ = 0.0;  // |c - c*|_1 that the over-relaxation left
-  double slack_ = 0.0;         // relative error of the columns that the translation left
+  ColumnError column_error_;  // of the plan u K v
 };
 
 }  // namespace wbm
