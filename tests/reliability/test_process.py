@@ -117,3 +117,59 @@ print(os.waitpid(child, 0)[1])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "0"  # 14: the alarm ended a child that hung
+
+
+def run(program: str) -> str:
+    """What ``program`` prints in a fresh interpreter, after the imports that every one here begins with."""
+    source = "import os, signal, torch\ntorch.set_num_threads(2)\n" + program
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_forked_child_may_be_the_first_to_solve():
+    """The OpenMP workers of the parent, which has used them, do not come with it either."""
+    program = """
+D = torch.rand(400, 380)
+D @ D.T
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    import wbm_ext
+    os._exit(0 if float(wbm_ext.solve(D, epsilon=0.05).residual) < 1e-6 else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    assert run(program) == "0"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_solve_computes_on_the_workers_that_torch_has():
+    """Beside libgomp no thread is started: two pools would share the processors."""
+    program = """
+import wbm_ext
+D = torch.rand(600, 600)
+D @ D
+before = len(os.listdir("/proc/self/task"))
+for _ in range(20):
+    wbm_ext.solve(D, epsilon=0.05, tol=0, max_iter=20)
+more = len(os.listdir("/proc/self/task")) - before
+print(more if "libgomp" in open("/proc/self/maps").read() else min(more - 1, 0))
+"""
+    assert run(program) == "0"
+
+
+def test_a_signal_handler_may_compute_and_solve_in_the_middle_of_a_solve():
+    program = """
+import wbm_ext
+D = torch.rand(500, 500, generator=torch.Generator().manual_seed(0))
+expected, answers = wbm_ext.solve(D, epsilon=0.05).cost, []
+def handle(*_):
+    (D @ D).sum()
+    answers.append(torch.equal(wbm_ext.solve(D, epsilon=0.05).cost, expected))
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+wbm_ext.solve(D, epsilon=0.05, tol=0, max_iter=60_000, method="sinkhorn")
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(bool(answers) and all(answers), torch.equal(wbm_ext.solve(D, epsilon=0.05).cost, expected))
+"""
+    assert run(program) == "True True"

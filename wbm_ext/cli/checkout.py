@@ -14,7 +14,16 @@ import wbm_ext
 from wbm_ext.cli.outcome import command, say
 from wbm_ext.errors import check_name
 
-BENCHMARKS = ("complexity", "fits", "instructions", "large_problem", "peers", "training_step", "warm_start")
+BENCHMARKS = (
+    "complexity",
+    "fits",
+    "in_company",
+    "instructions",
+    "large_problem",
+    "peers",
+    "training_step",
+    "warm_start",
+)
 """What measures time, instructions or iterations; everything else that runs is a study."""
 _TOOLS = ("readme", "sanitize")
 

@@ -1,4 +1,4 @@
-// Threads: over the problems of a batch when there are enough, else over the rows and columns of one problem.
+// How threads are used: over the problems of a batch when there are enough, else over the rows and columns of one problem.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ struct Threads {
 
   Threads(std::int64_t batch, std::int64_t n, std::int64_t m, int available) {
     constexpr std::int64_t kBatch = 1 << 14;   // entries; below it a second thread costs more than it saves
-    constexpr std::int64_t kShared = 1 << 17;  // entries of one problem; a sleeping helper wakes as long as 256 x 256 takes
+    constexpr std::int64_t kShared = 1 << 15;  // entries of one problem; below it a loop is shorter than what sharing it takes
     if (batch < available && n * m >= kShared)
       within = available;
     else if (batch * n * m >= kBatch)

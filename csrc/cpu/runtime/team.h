@@ -1,21 +1,20 @@
-// One thread, and those that help it with the loops of a call.
+// The calling thread, and the workers that share its loops.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
-#include "cpu/runtime/thread_pool.h"
+#include "cpu/runtime/openmp.h"
 
 namespace wbm {
 
 class Team {
  public:
-  explicit Team(int threads = 1)
-      : loop_(threads > 1 ? ThreadPool::of_process().hire(threads - 1) : nullptr), size_(loop_ ? threads : 1) {}
-  ~Team() {
-    if (loop_) ThreadPool::of_process().dismiss(loop_);
-  }
+  // At most `threads`, and no more than there are processors. Workers are called at the first loop that is shared.
+  explicit Team(int threads = 1);
+  ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
@@ -25,13 +24,10 @@ class Team {
   // work(begin, end) on contiguous parts of [0, count); returns when all are done.
   template <typename Work>
   void split(std::int64_t count, const Work& work) {
-    if (size_ == 1 || count < 2 || alone_ > 0) {
-      if (alone_ > 0) --alone_;
+    if (count > 1 && have_workers())
+      run(count, static_cast<int>(std::min<std::int64_t>(count, kParts)), work);
+    else
       work(std::int64_t(0), count);
-      return;
-    }
-    // A helper was sent away in the middle of its part: the machine is busy.
-    if (run(count, static_cast<int>(std::min<std::int64_t>(count, kParts)), work)) alone_ = kRetreat;
   }
 
   // The same where `parallel`, else all of it here.
@@ -50,26 +46,30 @@ class Team {
       end = std::min(begin + step, count);
       return begin < count;
     };
-    if (size_ == 1)
-      work(next);
-    else
+    if (have_workers())
       run(size_, size_, [&](std::int64_t, std::int64_t) { work(next); });
+    else
+      work(next);
   }
 
  private:
   static constexpr std::int64_t kParts = 64;
-  static constexpr int kRetreat = 500;  // loops that are not shared after a long wait
 
   template <typename Work>
-  bool run(std::int64_t count, int parts, const Work& work) {
-    return loop_->run(
+  void run(std::int64_t count, int parts, const Work& work) {
+    loop_->run(
         count, parts, [](const void* w, std::int64_t begin, std::int64_t end) { (*static_cast<const Work*>(w))(begin, end); },
         &work);
   }
 
-  Loop* const loop_;
+  // Calls them if need be. False where the loop had better stay on this thread: others need the processors.
+  bool have_workers() { return size_ > 1 && call_workers(); }
+  bool call_workers();
+  void dismiss_workers();
+
   const int size_;
-  int alone_ = 0;
+  SharedLoop* loop_ = nullptr;
+  std::optional<OpenMpRegion> region_;  // else the loop is one of the thread pool
 };
 
 }  // namespace wbm
