@@ -21,6 +21,13 @@ class BalanceWarning(UserWarning):
     """
 
 
+class DataWarning(UserWarning):
+    """Data that can be used, but may not mean what it seems to; the message names the column and the remedy.
+
+    Once per call site.
+    """
+
+
 _shown: set[tuple[str, int, type[Warning]]] = set()
 _filters: list[object] = []
 

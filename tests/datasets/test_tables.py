@@ -91,9 +91,9 @@ def test_bad_sources(tmp_path: Path) -> None:
         read_ratings({"user": [0], "item": [0], "rating": [1]}, item="iid")
     with pytest.raises(TypeError, match="source must be a DataFrame, a mapping of columns or a path; got list"):
         read_ratings([[1, 2, 3]])
-    with pytest.raises(MissingFileError, match=r"no\.csv does not exist"):
+    with pytest.raises(MissingFileError, match=r"there is no file .*no\.csv"):
         read_ratings(tmp_path / "no.csv")
-    with pytest.raises(MissingFileError, match=r"no\.parquet does not exist"):
+    with pytest.raises(MissingFileError, match=r"there is no file .*no\.parquet"):
         read_ratings(tmp_path / "no.parquet")
     with pytest.raises(DatasetError, match=r"own\.xlsx must end in \.csv, \.tsv, \.txt, \.parquet"):
         read_ratings(tmp_path / "own.xlsx")
@@ -113,7 +113,7 @@ def test_bad_files_name_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"own\.csv: item must be an id.*got 'x' in line 3"):
         read_ratings(path)
     path.write_text("user,item,stars\n0,1,5\n")
-    with pytest.raises(DatasetError, match=r"own\.csv must begin with a header that holds rating once"):
+    with pytest.raises(UnknownNameError, match=r"own\.csv: column='rating' does not exist"):
         read_ratings(path)
     path.write_text("user,item,rating\n0,1,9\n")
     with pytest.raises(DatasetError, match=r"own\.csv: ratings: ratings out of range \[1, 5\]"):
@@ -122,7 +122,7 @@ def test_bad_files_name_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"own\.parquet must be a Parquet file"):
         read_ratings(tmp_path / "own.parquet")
     FRAME.to_parquet(tmp_path / "own.parquet")
-    with pytest.raises(UnknownNameError, match=r"own\.parquet, column user='user' does not exist"):
+    with pytest.raises(UnknownNameError, match=r"own\.parquet: column='user' does not exist"):
         read_ratings(tmp_path / "own.parquet")
 
 
@@ -143,7 +143,7 @@ def test_users_and_items_may_be_strings(kind: str, tmp_path: Path) -> None:
     other = read_ratings({"uid": ["ann"], "iid": ["B, C"], "stars": [1]}, **NAMES, labels=ratings)
     assert triples(other) == [(0, 1, 1.0)]
     assert (other.n_users, other.n_items) == (2, 2)
-    with pytest.raises(DatasetError, match="users must be among the 2 known ones; got 'bob' at position 1"):
+    with pytest.raises(DatasetError, match="users must be among the 2 known ones; got 'bob' in row 2"):
         read_ratings({"uid": ["ann", "bob"], "iid": ["A", "A"], "stars": [1, 2]}, **NAMES, labels=ratings)
 
 
@@ -175,11 +175,11 @@ def test_labels_that_cannot_be(tmp_path: Path) -> None:
         Ratings([0], [1], [1], item_labels=["b", "a"])
     path = tmp_path / "own.csv"
     path.write_text("user,item,rating\na,b,5\na,c,much\n")
-    with pytest.raises(DatasetError, match=r"own\.csv: rating must be a number; got 'much' in row 2"):
+    with pytest.raises(DatasetError, match=r"own\.csv: rating must be a finite number; got 'much' in line 3"):
         read_ratings(path, labels=True)
     path.write_text("user,item,stars\na,b,5\n")
     with pytest.raises(UnknownNameError, match="column='rating' does not exist"):
         read_ratings(path, labels=True)
     path.write_text("user,item,rating\na,b,5,9\na,c,4,9\n")
-    with pytest.raises(DatasetError, match="must not have more values in a line than names in its header"):
+    with pytest.raises(DatasetError, match="must have 3 cells a line, as its header has; got 4 in line 2"):
         read_ratings(path, labels=True)

@@ -7,7 +7,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -30,6 +30,10 @@ class Head(Network):
 
 class Estimator(Saveable, BaseEstimator):
     room, name = "tests", "estimator"
+    learnt: ClassVar[dict[str, Any]] = {
+        **{"networks_": nn.ModuleDict, "array_": np.ndarray, "labels_": np.ndarray, "tensor_": torch.Tensor},
+        "plain_": dict,
+    }
 
     def __init__(self, kappa: float = 1.0, random_state: Any = None) -> None:
         self.kappa, self.random_state = kappa, random_state
@@ -126,7 +130,7 @@ def test_a_file_names_tags_only_and_unknown_ones_are_refused(tmp_path: Path) -> 
     with pytest.raises(FileFormatError, match=r"kind 'os\.system', which this wbm_ext does not know"):
         unpack({"~": "os.system", "command": "true"})
     packed = pack(Head(2, generator=torch.Generator()))
-    packed["arguments"]["inside"] = 5
+    packed["arguments"]["inside"] = 1
     with pytest.raises(FileFormatError, match=r"(?s)Head that cannot be built: .*size mismatch"):
         unpack(packed)
     with pytest.raises(FileFormatError, match="array that cannot be built"):

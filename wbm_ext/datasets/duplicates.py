@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,13 @@ RULES = ("error", "first", "last", "mean", "max")
 
 
 def merge(
-    users: NDArray, items: NDArray, ratings: NDArray, n_items: int, rule: str, where: object
+    users: NDArray,
+    items: NDArray,
+    ratings: NDArray,
+    n_items: int,
+    rule: str,
+    where: object,
+    pair_at: Callable[[int], str] | None = None,
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Return the pairs, each once, with one rating; in the order of their first occurrence.
 
@@ -21,9 +29,11 @@ def merge(
     n_items : int
         Above every item id.
     rule : {"error", "first", "last", "mean", "max"}
-        Which rating a repeated pair keeps; ``"error"`` refuses it.
+        Which rating a repeated pair keeps; ``"error"`` refuses it. The mean is one of float64, also of integers.
     where : object
         Name of the file for the error message.
+    pair_at : callable, position -> str, optional
+        Describes the pair there as the user knows it; default by its ids.
 
     Raises
     ------
@@ -41,9 +51,13 @@ def merge(
     starts = np.flatnonzero(np.concatenate([[True], keys[order][1:] != keys[order][:-1]]))
     if rule == "error":
         again = int(order[np.setdiff1d(np.arange(len(order)), starts)[0]])
+        pair = (
+            f"(user {users[again]}, item {items[again]}) again in row {again + 1}"
+            if pair_at is None
+            else pair_at(again)
+        )
         raise DatasetError(
-            f"{where}: each pair must occur once; got (user {users[again]}, item {items[again]}) again in row "
-            f"{again + 1}; choose another rule than duplicates='error' to merge them"
+            f"{where}: each pair must occur once; got {pair}; choose another rule than duplicates='error' to merge them"
         )
     ends = np.concatenate([starts[1:], [len(order)]])
     if rule in ("first", "last"):
@@ -54,4 +68,4 @@ def merge(
         kept = np.add.reduceat(ratings[order].astype(np.float64), starts) / (ends - starts)
     first = order[starts]
     back = np.argsort(first)
-    return users[first[back]], items[first[back]], kept[back].astype(ratings.dtype)
+    return users[first[back]], items[first[back]], kept[back]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wbm_ext.datasets.text import read_text
-from wbm_ext.errors import DatasetError, check_name, require_extra
+_LONGEST = 1000  # characters of a label: an array of labels has room for the longest one in every entry
 
 
 def as_labels(argument: str, values: Any) -> NDArray[np.str_]:
@@ -32,6 +29,12 @@ def as_labels(argument: str, values: Any) -> NDArray[np.str_]:
         for place, value in enumerate(array):
             if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
                 raise TypeError(f"{argument} must hold strings or integers; got {value!r} at position {place}")
+        sizes = np.fromiter((len(value) if isinstance(value, str) else 0 for value in array), np.int64, len(array))
+        if (sizes > _LONGEST).any():
+            place = int(np.argmax(sizes > _LONGEST))
+            raise ValueError(
+                f"{argument} must have at most {_LONGEST} characters each; got {sizes[place]} at position {place}"
+            )
     strings = array.astype(str)
     if (strings == "").any():
         raise ValueError(f"{argument} must not be empty strings; got one at position {int(np.argmax(strings == ''))}")
@@ -54,62 +57,3 @@ def number(argument: str, strings: NDArray[np.str_], known: NDArray[np.str_]) ->
             f"{argument} must be among the {len(known)} known ones; got {str(strings[first])!r} at position {first}"
         )
     return places.astype(np.int64)
-
-
-def has_labels(path: str | os.PathLike[str], user: str, item: str) -> bool:
-    """Return whether the first row of a table file holds a user or an item that is no number.
-
-    A file that is missing, empty or of another kind has none: reading it says what is wrong.
-    """
-    from wbm_ext.datasets.tables import PARQUET, SEPARATORS, kind_of
-
-    path = Path(path).expanduser()
-    kind = kind_of(path)
-    try:
-        if kind in PARQUET:
-            parquet = require_extra("pyarrow.parquet", "data", f"reading {path.name}")
-            schema = parquet.read_schema(path)
-            return any(name in schema.names and _is_text(schema.field(name).type) for name in (user, item))
-        if kind not in SEPARATORS:
-            return False
-        row = read_text(path, SEPARATORS[kind], nrows=1, dtype=str, na_filter=False)
-    except (ValueError, OSError):
-        return False
-    return any(name in row and len(row) and not _is_number(row[name][0]) for name in (user, item))
-
-
-def _is_text(arrow_type: Any) -> bool:
-    return any(word in str(arrow_type) for word in ("string", "dictionary"))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text.strip() == ""  # an empty cell is no name either
-    return True
-
-
-def read_named(path: Path, names: dict[str, str], separator: str) -> dict[str, Any]:
-    """Return the named columns of a text file: user and item as strings, the others as numbers.
-
-    Raises
-    ------
-    MissingFileError, DatasetError, UnknownNameError
-        There is no such file; it cannot be read; a column that it does not have; a number that is none.
-    """
-    import pandas
-
-    frame = read_text(path, separator, dtype=str, na_filter=False)
-    columns = {}
-    for role, column in names.items():
-        values = frame[check_name(f"{path}: column", column, map(str, frame.columns))]
-        if role not in ("user", "item"):
-            numbers = pandas.to_numeric(values, errors="coerce")
-            bad = numbers.isna().to_numpy()
-            if bad.any():
-                place = int(np.argmax(bad))
-                raise DatasetError(f"{path}: {column} must be a number; got {values[place]!r} in row {place + 1}")
-            values = numbers.astype(np.float64)
-        columns[role] = values.to_numpy()
-    return columns

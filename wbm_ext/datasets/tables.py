@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wbm_ext.datasets._arrays import as_ids, as_vector, check_same_length, reject
+from wbm_ext.datasets._arrays import as_ids, as_vector, check_same_length, on_host, reject
 from wbm_ext.datasets.bundle import RatingsDataset
+from wbm_ext.datasets.cells import is_missing, is_whole, label_of
 from wbm_ext.datasets.duplicates import RULES, merge
-from wbm_ext.datasets.labels import as_labels, number, read_named
+from wbm_ext.datasets.labels import as_labels
 from wbm_ext.datasets.ratings import Ratings
-from wbm_ext.errors import DatasetError, MissingFileError, check_name, require_extra
+from wbm_ext.datasets.text import Table, read_table
+from wbm_ext.errors import DatasetError, DataWarning, check_name, warn_once
 
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-PARQUET = (".parquet", ".pq")
+UNKNOWN = ("error", "skip")
+_MEMORY = Path("source")  # what messages call a table that is no file
+_SPARE = 20  # ids that may be missing, beside as many as there are, before a numbering counts as one with gaps
 
 
 def read_ratings(
@@ -31,8 +34,9 @@ def read_ratings(
     n_users: int | None = None,
     n_items: int | None = None,
     scale: tuple[float, float] | None = None,
-    duplicates: str = "error",
-    labels: bool | Ratings = False,
+    duplicates: Literal["error", "first", "last", "mean", "max"] = "error",
+    labels: bool | Literal["auto"] | Ratings = False,
+    unknown: Literal["error", "skip"] = "error",
 ) -> Ratings:
     """Read ratings from a table with a column each for user, item and rating.
 
@@ -49,50 +53,56 @@ def read_ratings(
         As for :class:`Ratings`; with ``labels`` the first two follow from these.
     duplicates : {"error", "first", "last", "mean", "max"}
         Which rating a repeated pair keeps; ``"error"`` refuses it.
-    labels : bool or Ratings
-        True: users and items are strings (or any integers, taken as strings). They are numbered in sorted order, and
-        kept as ``user_labels`` and ``item_labels``. A Ratings that has labels: those alone may occur, under its ids.
+    labels : bool, "auto" or Ratings
+        True: users and items are names (strings, or any integers taken as such). They are numbered in sorted order, and
+        kept as ``user_labels`` and ``item_labels``. "auto": the same, unless both columns hold the integers from 0 up
+        with few of them missing. A Ratings that has labels: those alone may occur, under its ids.
+    unknown : {"error", "skip"}
+        Rows whose user or item is not among ``labels``, or not below ``n_users`` and ``n_items``: refuse them, or leave
+        them out and say how many in a warning.
 
     Raises
     ------
     MissingFileError
         There is no such file.
     DatasetError
-        A file that cannot be read, without a column, or with values that cannot be; the message names the file and,
-        for text, the line.
+        A file that cannot be read, or with values that cannot be; the message names the file and the line (of Parquet:
+        the row).
     UnknownNameError
         A column that the table does not have, a rule that does not exist.
     TypeError, ValueError
         As for :class:`Ratings`.
+
+    Warns
+    -----
+    DataWarning
+        Ids that leave great gaps; rows that were skipped.
     """
     check_name("duplicates", duplicates, RULES)
+    check_name("unknown", unknown, UNKNOWN)
+    if isinstance(labels, str):
+        check_name("labels", labels, ("auto",))
     names = {"user": user, "item": item, "rating": rating}
     if observed is not None:
         names["observed"] = observed
     if len(set(names.values())) < len(names):
         raise ValueError(f"user, item, rating and observed must name different columns; got {list(names.values())}")
     if isinstance(labels, Ratings) and (labels.user_labels is None or labels.item_labels is None):
-        raise ValueError("labels must be True, False or a Ratings with user_labels and item_labels; got one without")
+        raise ValueError(
+            "labels must be True, False, 'auto' or a Ratings with user_labels and item_labels; got one without"
+        )
     if labels is not False and not (n_users is n_items is None):
         raise ValueError("n_users and n_items must be left out with labels, which tell them")
-    where: object = "source"
     if isinstance(source, (str, os.PathLike)):
-        where = Path(source).expanduser()
-        columns = _from_file(Path(source).expanduser(), names, bool(labels))
+        table = read_table(Path(source).expanduser(), list(names.values()))
     else:
-        columns = _from_frame(source, names)
+        table = _in_memory(source, names)
     try:
-        if labels is False:
-            return _ratings(columns, n_users, n_items, scale, duplicates, where)
-        users, items = as_labels("users", columns["user"]), as_labels("items", columns["item"])
-        known = (np.unique(users), np.unique(items)) if labels is True else (labels.user_labels, labels.item_labels)
-        columns |= {"user": number("users", users, known[0]), "item": number("items", items, known[1])}
-        sizes = (len(known[0]), len(known[1]))
-        return replace(_ratings(columns, *sizes, scale, duplicates, where), user_labels=known[0], item_labels=known[1])
+        return _ratings(table, names, (n_users, n_items), scale, duplicates, labels, unknown)
     except DatasetError:
         raise
     except ValueError as error:
-        raise DatasetError(f"{where}: {error}") from error
+        raise DatasetError(f"{table.path}: {error}") from error
 
 
 def read_dataset(train: Any, test: Any, *, name: str = "own", threshold: float = 3.0, **options: Any) -> RatingsDataset:
@@ -107,7 +117,7 @@ def read_dataset(train: Any, test: Any, *, name: str = "own", threshold: float =
         A rating of at least this counts as positive.
     **options
         The other arguments of :func:`read_ratings`, for both tables. ``n_users`` and ``n_items`` left out: the
-        largest id of either table plus one.
+        largest id of either table plus one. With ``labels="auto"`` both are read as names if one of them is.
 
     Raises
     ------
@@ -115,7 +125,10 @@ def read_dataset(train: Any, test: Any, *, name: str = "own", threshold: float =
         As for :func:`read_ratings`.
     """
     parts = [read_ratings(source, **options) for source in (train, test)]
-    if options.get("labels") is True:
+    if options.get("labels") == "auto" and len({part.user_labels is None for part in parts}) == 2:
+        options["labels"] = True
+        parts = [read_ratings(source, **options) for source in (train, test)]
+    if all(part.user_labels is not None for part in parts):
         parts = together(*parts)
     n_users, n_items = (max(getattr(part, count) or 0 for part in parts) for count in ("n_users", "n_items"))
     first, second = (replace(part, n_users=n_users, n_items=n_items) for part in parts)
@@ -138,75 +151,152 @@ def together(*parts: Ratings) -> list[Ratings]:
     ]
 
 
-def kind_of(path: Path) -> str:
-    """Return the end of the name that says what a table file is, without ``.gz``."""
-    return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-
-
-def _from_file(path: Path, names: dict[str, str], labels: bool) -> dict[str, Any]:
-    kind = kind_of(path)
-    if kind in PARQUET:
-        return _from_parquet(path, names)
-    if kind not in SEPARATORS:
-        raise DatasetError(f"{path} must end in {', '.join([*SEPARATORS, *PARQUET])} (text also as .gz); got {kind!r}")
-    if labels:
-        return read_named(path, names, SEPARATORS[kind])
-    from wbm_ext.datasets.streams import read_columns
-
-    types = {"user": np.int64, "item": np.int64, "rating": np.float64, "observed": np.int64}
-    wanted = {column: types[role] for role, column in names.items()}
-    table, _ = read_columns(path, (), wanted, separator=SEPARATORS[kind], header=True)
-    return {role: table[column] for role, column in names.items()}
-
-
-def _from_parquet(path: Path, names: dict[str, str]) -> dict[str, Any]:
-    parquet = require_extra("pyarrow.parquet", "data", f"reading {path.name}")
-    arrow = require_extra("pyarrow", "data", f"reading {path.name}")
-    if not path.is_file():
-        raise MissingFileError(f"{path} does not exist")
-    try:
-        present = parquet.read_schema(path).names
-        for role, column in names.items():
-            check_name(f"{path}, column {role}", column, present)
-        table = parquet.read_table(path, columns=list(names.values()))
-        return {role: table[column].to_numpy() for role, column in names.items()}
-    except (OSError, arrow.ArrowException) as error:
-        raise DatasetError(f"{path} must be a Parquet file; got {error}") from error
-
-
-def _from_frame(frame: Any, names: dict[str, str]) -> dict[str, Any]:
-    if not hasattr(frame, "keys"):
-        raise TypeError(f"source must be a DataFrame, a mapping of columns or a path; got {type(frame).__name__}")
-    present = list(frame.columns if hasattr(frame, "columns") else frame.keys())
+def _in_memory(source: Any, names: dict[str, str]) -> Table:
+    if not hasattr(source, "keys"):
+        raise TypeError(f"source must be a DataFrame, a mapping of columns or a path; got {type(source).__name__}")
+    present = list(source.columns if hasattr(source, "columns") else source.keys())
     for role, column in names.items():
         if column not in present:
             check_name(f"column {role}", column, map(str, present))
-    return {role: frame[column] for role, column in names.items()}
+    # a pandas column of strings or categories becomes the values that it stands for
+    columns = {column: np.asarray(on_host(source[column])) for column in names.values()}
+    return Table(_MEMORY, columns)
 
 
 def _ratings(
-    columns: dict[str, Any],
-    n_users: int | None,
-    n_items: int | None,
+    table: Table,
+    names: dict[str, str],
+    sizes: tuple[int | None, int | None],
     scale: tuple[float, float] | None,
     duplicates: str,
-    where: object,
+    labels: bool | str | Ratings,
+    unknown: str,
 ) -> Ratings:
-    users, items = as_ids("users", columns["user"], n_users), as_ids("items", columns["item"], n_items)
-    values = as_vector("ratings", columns["rating"])
-    check_same_length(users=users, items=items, ratings=values)
-    if "observed" in columns:
-        seen = as_vector("observed", columns["observed"])
-        check_same_length(users=users, observed=seen)
+    columns = {role: table.column(column) for role, column in names.items()}
+    values = _numbers(table, names["rating"], "ratings", missing="observed" in names)
+    check_same_length(users=columns["user"], items=columns["item"], ratings=values)
+    if labels == "auto":
+        labels = not all(_counted_from_zero(columns[role]) for role in ("user", "item"))
+    given = {
+        role: labels if isinstance(labels, bool) else getattr(labels, f"{role}_labels") for role in ("user", "item")
+    }
+    ids, known, strange = {}, {}, np.zeros(len(values), dtype=bool)
+    for role, size in zip(("user", "item"), sizes, strict=True):
+        ids[role], known[role], out = _ids(table, names[role], f"{role}s", given[role], size, unknown)
+        strange |= out
+    if strange.any():
+        warn_once(
+            DataWarning(
+                f"{table.path}: {int(strange.sum())} of {len(strange)} rows have a user or an item that is not known, and "
+                "are left out"
+            )
+        )
+    kept: NDArray[np.bool_] = ~strange
+    counts = [
+        len(known[role]) if known[role] is not None else _count(ids[role][kept]) if size is None else size
+        for role, size in zip(("user", "item"), sizes, strict=True)
+    ]
+    if "observed" in names:
+        seen = _numbers(table, names["observed"], "observed")
+        check_same_length(users=columns["user"], observed=seen)
         reject("observed", ~((seen == 0) | (seen == 1)), seen, "values must be 0 or 1")
-        kept: NDArray[np.bool_] = seen == 1
-        # pairs that were not observed belong to D all the same
-        n_users = _count(users) if n_users is None else n_users
-        n_items = _count(items) if n_items is None else n_items
-        users, items, values = users[kept], items[kept], values[kept]
+        kept &= seen == 1  # pairs that were not observed belong to D all the same
+    rows = np.flatnonzero(kept)
+    users, items, values = ids["user"][rows], ids["item"][rows], values[rows]
+    empty = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
+    if empty.any() and "observed" in names:
+        place = table.place(int(rows[np.argmax(empty)]))
+        raise DatasetError(f"{table.path}: {names['rating']} must be a finite number; got nothing in {place}")
+    for role, size, count in zip(("user", "item"), sizes, counts, strict=True):
+        if known[role] is None and size is None and count is not None:
+            _warn_of_gaps(table, names[role], ids[role], count)
     if len(users):
-        users, items, values = merge(users, items, values, int(items.max()) + 1, duplicates, where)
-    return Ratings(users, items, values, n_users, n_items, scale)
+
+        def pair_at(position: int) -> str:
+            row = int(rows[position])
+            user, item = (_shown(columns[role][row]) for role in ("user", "item"))
+            return f"(user {user}, item {item}) again in {table.place(row)}"
+
+        users, items, values = merge(users, items, values, int(items.max()) + 1, duplicates, table.path, pair_at)
+    return Ratings(users, items, values, counts[0], counts[1], scale, known["user"], known["item"])
+
+
+def _numbers(table: Table, column: str, argument: str, *, missing: bool = False) -> NDArray:
+    """Return a column of numbers; of a file by the rule of its cells, of arrays as it is."""
+    cells = table.column(column)
+    return as_vector(argument, cells) if table.path == _MEMORY else table.numbers(column, missing=missing)
+
+
+def _counted_from_zero(cells: NDArray) -> bool:
+    """Return whether a column holds the integers 0, 1, ... with few of them missing."""
+    if cells.dtype.kind in "OUS":
+        texts = {cell if isinstance(cell, str) else label_of(cell) for cell in set(cells.tolist())}
+        if not all(map(is_whole, texts)):
+            return False
+        numbers = set(map(int, texts))
+    elif cells.dtype.kind in "iu":
+        numbers = set(np.unique(cells).tolist())
+    else:
+        return False
+    return bool(numbers) and min(numbers) == 0 and not _has_gaps(len(numbers), max(numbers) + 1)
+
+
+def _has_gaps(different: int, count: int) -> bool:
+    return count > 2 * different + _SPARE
+
+
+def _ids(
+    table: Table, column: str, argument: str, labels: bool | NDArray[np.str_], size: int | None, unknown: str
+) -> tuple[NDArray[np.int64], NDArray[np.str_] | None, NDArray[np.bool_]]:
+    """Return the ids of a column, its labels if it has any, and the rows whose user or item is not known."""
+    cells = table.column(column)
+    if labels is False:
+        ids = (
+            _whole(table, column, cells) if table.path != _MEMORY and cells.dtype == object else as_ids(argument, cells)
+        )
+        strange = ids >= size if size is not None and unknown == "skip" else np.zeros(len(ids), dtype=bool)
+        return as_ids(argument, np.where(strange, 0, ids), size), None, strange
+    texts = as_labels(
+        argument, cells if table.path == _MEMORY else np.array(table.labels(column), dtype=object)
+    ).tolist()
+    known = as_labels(argument, np.array(sorted(set(texts)), dtype=object)) if isinstance(labels, bool) else labels
+    place = {text: index for index, text in enumerate(known.tolist())}
+    ids = np.fromiter((place.get(text, -1) for text in texts), np.int64, len(texts))
+    if unknown == "error" and (ids < 0).any():
+        row = int(np.argmax(ids < 0))
+        raise DatasetError(
+            f"{table.path}: {argument} must be among the {len(known)} known ones; got {_shown(texts[row])} in "
+            f"{table.place(row)}; unknown='skip' (--skip-unknown) leaves such rows out"
+        )
+    return np.maximum(ids, 0), known, ids < 0
+
+
+def _whole(table: Table, column: str, cells: NDArray) -> NDArray[np.int64]:
+    """Return the ids that a column of a file holds, or name the first cell that is none."""
+    texts = [None if is_missing(cell) else label_of(cell) for cell in cells.tolist()]
+    known = {text: int(text) if text and is_whole(text) and len(text) < 19 else -1 for text in set(texts)}
+    if -1 in known.values():
+        row = next(row for row, text in enumerate(texts) if known[text] < 0)
+        raise DatasetError(
+            f"{table.path}: {column} must be an id, an integer of at least 0 without leading zeros; got "
+            f"{_shown(cells[row])} in {table.place(row)}; labels=True (--labels) takes names"
+        )
+    return np.fromiter(map(known.__getitem__, texts), np.int64, len(texts))
+
+
+def _warn_of_gaps(table: Table, column: str, ids: NDArray[np.int64], count: int) -> None:
+    different = len(np.unique(ids))
+    if _has_gaps(different, count):
+        warn_once(
+            DataWarning(
+                f"{table.path}: {column} has {different} different ids, but the largest is {count - 1}: all {count} count "
+                "as known; labels=True (--labels) numbers those that occur"
+            )
+        )
+
+
+def _shown(cell: object) -> str:
+    return "nothing" if is_missing(cell) else repr(cell) if isinstance(cell, str) else str(cell)
 
 
 def _count(ids: NDArray[np.int64]) -> int | None:

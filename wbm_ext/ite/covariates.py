@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbm_ext.datasets._arrays import on_host
-from wbm_ext.errors import check_name
+from wbm_ext.datasets.cells import is_date, is_missing, label_of, mostly_numbers, parse_number, parse_numbers
+from wbm_ext.errors import DataWarning, check_name, warn_once
 from wbm_ext.persistence import register
 
 MISSING = ("error", "impute", "indicator")
 SCALES = ("standard", "minmax")
 _ABSENT = "<missing>"
+_FEW = 20  # rows with fewer different labels than this may all differ
 
 
 class Covariates:
@@ -26,8 +28,9 @@ class Covariates:
     Parameters
     ----------
     categorical : "auto" or sequence
-        Categorical columns by name or, for arrays, by position. "auto": those of a DataFrame that hold strings,
-        objects or pandas categories, and those of an object array that are not numbers.
+        Categorical columns by name or, for arrays, by position. "auto": pandas categories, whatever they hold, and
+        columns of text. A column of which most cells are numbers and some are not is refused, naming the first such
+        cell; so are dates, and labels that hardly repeat, since neither adjusts for anything.
     missing : {"error", "impute", "indicator"}
         "error" refuses missing values. "impute" puts the training median into numeric columns, and makes a label
         of its own of missing labels. "indicator" adds to that a 0/1 column for each numeric column that misses
@@ -59,10 +62,15 @@ class Covariates:
         ------
         TypeError, ValueError
             Not a table, no row or column, a text where a number is expected, infinite values, a column without
-            any value, missing values that ``missing`` does not allow.
+            any value, missing values that ``missing`` does not allow; under "auto" a column of dates or identifiers.
+
+        Warns
+        -----
+        DataWarning
+            At least as many columns of the matrix as rows; a column that numbers the rows.
         """
         columns, self.columns = _columns(X)
-        self.label_columns = _categorical(self.categorical, columns, self.columns)
+        self.label_columns = _categorical(self.categorical, columns, self.columns, _categories(X))
         numbers, labels = self._split(columns)
         gaps = np.isnan(numbers)
         if gaps.all(axis=0).any():
@@ -71,12 +79,24 @@ class Covariates:
         self.medians = np.nanmedian(numbers, axis=0) if numbers.size else np.zeros(0)
         self.indicated = np.flatnonzero(gaps.any(axis=0) & (self.missing == "indicator"))
         self.labels = [np.unique(column) for column in labels.T]
+        if isinstance(self.categorical, str):
+            for name, known in zip(self._label_names(), self.labels, strict=True):
+                _check_labels(name, known, len(labels))
+        for name, column in zip(self._numeric_names(), numbers.T, strict=True):
+            _warn_of_row_numbers(name, column)
 
         self.names = self._numeric_names() + [f"{self._numeric_names()[place]}=missing" for place in self.indicated]
         for name, known in zip(self._label_names(), self.labels, strict=True):
             self.names += [f"{name}={label}" for label in known[1:]]
         self.shift, self.width = np.zeros(len(self.names)), np.ones(len(self.names))
         matrix = self._assemble(numbers, labels)
+        if len(self.names) >= len(matrix):
+            warn_once(
+                DataWarning(
+                    f"X has {len(self.names)} columns (labels count one each) for {len(matrix)} units: too many to adjust "
+                    "for; leave some out"
+                )
+            )
         if self.scale is not None:
             low, spread = {
                 "standard": lambda: (matrix.mean(axis=0), matrix.std(axis=0)),
@@ -99,6 +119,9 @@ class Covariates:
         numbers, labels = self._split(columns)
         for name, column, known in zip(self._label_names(), labels.T, self.labels, strict=True):
             unseen = ~np.isin(column, known)
+            if unseen.any():  # a table may write the number 1 as 1.0
+                column[unseen] = [_canonical(text) for text in column[unseen]]
+                unseen = ~np.isin(column, known)
             if unseen.any():
                 row = int(np.argmax(unseen))
                 raise ValueError(
@@ -198,16 +221,22 @@ def _plain(column: Any, name: Any) -> NDArray:
     if kind in "cmM":
         hint = "" if kind == "c" else "; give dates as numbers, e.g. days since a fixed one"
         raise TypeError(f"X: column {str(name)!r} must hold numbers or labels; got dtype {column.dtype}{hint}")
-    if kind in "biuf":
+    if kind in "biuf" and not hasattr(column.dtype, "categories"):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return column.to_numpy(dtype=object)
 
 
-def _categorical(given: Any, columns: list[NDArray], names: list[Any]) -> list[int]:
+def _categories(X: Any) -> list[int]:
+    """Return the positions of the pandas categories of a table."""
+    return [place for place, dtype in enumerate(X.dtypes) if hasattr(dtype, "categories")] if _is_frame(X) else []
+
+
+def _categorical(given: Any, columns: list[NDArray], names: list[Any], categories: list[int]) -> list[int]:
     """Return the positions of the categorical columns."""
     if isinstance(given, str):
         check_name("categorical", given, ["auto"])
-        return [place for place, column in enumerate(columns) if not _is_numeric(column)]
+        pairs = enumerate(zip(columns, names, strict=True))
+        return [place for place, (column, name) in pairs if place in categories or not _is_numeric(column, name)]
     if not isinstance(given, Sequence | np.ndarray):
         raise TypeError(f"categorical must be 'auto' or a sequence of columns; got {type(given).__name__}")
     known = {name: place for place, name in enumerate(names)}
@@ -217,34 +246,78 @@ def _categorical(given: Any, columns: list[NDArray], names: list[Any]) -> list[i
     return sorted({known[name] for name in given})
 
 
-def _is_numeric(column: NDArray) -> bool:
+def _is_numeric(column: NDArray, name: Any) -> bool:
+    """Return whether a column holds numbers; raise if it does but for some cells."""
     if column.dtype.kind in "biuf":
         return True
-    try:
-        column.astype(np.float64)
-    except (TypeError, ValueError):
-        return False
-    return not any(isinstance(value, str) for value in column)
+    cells = column.tolist()
+    text = [isinstance(cell, str) for cell in cells]
+    if not any(text):
+        return all(parse_number(cell) is not None for cell in cells)
+    values, bad = parse_numbers(cells)
+    if mostly_numbers(bad, values):
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"X: column {str(name)!r} holds numbers but for {int(bad.sum())} of {len(cells)} cells, the first "
+            f"{cells[row]!r} in row {row}; correct them, or name the column in categorical if it holds labels"
+        )
+    return not bad.any() and not all(text)
+
+
+def _check_labels(name: str, known: NDArray[np.str_], rows: int) -> None:
+    """Raise if the labels of a column are dates or hardly repeat."""
+    held = [label for label in known.tolist() if label != _ABSENT]
+    remedy = "leave it out (--leave-out), or name it in categorical (--categorical) if its labels are meant"
+    if held and all(map(is_date, held)):
+        raise ValueError(
+            f"X: column {name!r} holds dates, e.g. {held[0]!r}; give them as numbers, say days since a fixed one, or {remedy}"
+        )
+    if len(held) > max(_FEW, rows / 2):
+        raise ValueError(
+            f"X: column {name!r} holds {len(held)} different labels in {rows} rows, as names of the units would be; {remedy}"
+        )
+
+
+def _warn_of_row_numbers(name: str, column: NDArray[np.float64]) -> None:
+    """Warn if a column holds consecutive integers, each once, in order: a number of the row."""
+    if len(column) > _FEW and (np.diff(column) == 1).all():
+        warn_once(DataWarning(f"X: column {name!r} numbers the rows; leave it out (--leave-out {name}) if it is an id"))
 
 
 def _as_numbers(column: NDArray, name: Any) -> NDArray[np.float64]:
-    try:
+    if column.dtype.kind in "biuf":
         numbers = column.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"X: column {str(name)!r} must hold numbers; got {error}") from None
-    bad = np.isinf(numbers)
+        bad = np.isinf(numbers)
+    else:
+        numbers, bad = parse_numbers(column.tolist())
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValueError(f"X: column {str(name)!r} must hold finite numbers; got {numbers[row]} in row {row}")
+        got = column[row].item() if isinstance(column[row], np.generic) else column[row]
+        error: type[Exception] = TypeError if isinstance(got, str) else ValueError
+        raise error(f"X: column {str(name)!r} must hold finite numbers; got {got!r} in row {row}")
     return numbers
 
 
 def _as_labels(column: NDArray) -> NDArray:
-    gaps = np.array([value is None or type(value).__name__ == "NAType" or value != value for value in column])
-    return np.where(gaps, _ABSENT, column.astype(str))
+    cells = column.tolist()
+    known = {cell: _ABSENT if is_missing(cell) else label_of(cell) for cell in set(cells)}
+    return np.array([known[cell] for cell in cells], dtype=str)
+
+
+def _canonical(text: str) -> str:
+    number = parse_number(str(text))
+    return str(text) if number is None or np.isnan(number) else label_of(number)
+
+
+_FIELDS = (
+    *("categorical", "missing", "scale", "columns", "names", "label_columns", "medians", "indicated"),
+    *("labels", "shift", "width"),
+)
 
 
 def _restore(fields: dict[str, Any]) -> Covariates:
+    if fields.keys() != set(_FIELDS):
+        raise ValueError(f"covariates have the fields {', '.join(_FIELDS)}; got {', '.join(map(str, fields))}")
     covariates = Covariates()
     vars(covariates).update(fields)
     return covariates

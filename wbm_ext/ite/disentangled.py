@@ -34,6 +34,8 @@ class _Disentangled(NeuralEstimator):
     treatment_weight: float = default("treatment_weight")
     floor: float = 0.01
 
+    learnt: ClassVar[dict[str, Any]] = {"treated_share_": float}
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_integer("factor", self.factor)

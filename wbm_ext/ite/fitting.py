@@ -14,10 +14,11 @@ from sklearn.base import clone
 from wbm_ext.ite.arguments import check_training
 from wbm_ext.ite.base import EffectEstimator
 from wbm_ext.ite.batches import UnitBatches
+from wbm_ext.ite.covariates import Covariates
 from wbm_ext.ite.selection import Judges, hold_out, loss_of
 from wbm_ext.parameters import check_integer
 from wbm_ext.persistence import Saveable
-from wbm_ext.training import Callback, Run, Streams, distributed, fingerprint, train
+from wbm_ext.training import Callback, History, Run, Streams, distributed, fingerprint, train
 from wbm_ext.training.callbacks import check_callbacks
 
 Path = str | os.PathLike[str]
@@ -35,6 +36,10 @@ class TrainedEstimator(Saveable, EffectEstimator):
     """
 
     room: ClassVar[str] = "ite"
+    learnt: ClassVar[dict[str, Any]] = {
+        **{"model_": torch.nn.Module, "history_": History, "covariates_": Covariates, "replicates_": list},
+        **{"n_features_in_": int, "feature_names_in_": np.ndarray | None, "location_": float, "spread_": float},
+    }
 
     def fit(
         self,
@@ -171,7 +176,7 @@ class TrainedEstimator(Saveable, EffectEstimator):
         return state
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        replicates = state.pop("replicates_")
+        replicates = state.get("replicates_", ())
         super()._set_state(state)
         plain = self._replicate_parameters()
         self.replicates_ = [clone(self).set_params(**plain) for _ in replicates]

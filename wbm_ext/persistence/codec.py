@@ -114,7 +114,12 @@ def _pack_array(array: np.ndarray) -> dict[str, Any]:
 
 
 def _unpack_array(fields: dict[str, Any]) -> np.ndarray:
-    return np.array(fields["text"], dtype=str) if "text" in fields else fields["values"].numpy()
+    if "text" not in fields:
+        return fields["values"].numpy()
+    sizes = [len(text) for text in fields["text"]]
+    if max(sizes, default=0) * len(sizes) > 64 * sum(sizes) + 2**20:  # every entry has room for the longest
+        raise ValueError(f"one of its {len(sizes)} texts has {max(sizes)} characters, far more than the others")
+    return np.array(fields["text"], dtype=str)
 
 
 def _unpack_dtype(fields: dict[str, Any]) -> torch.dtype:

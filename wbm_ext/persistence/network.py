@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, Self
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from wbm_ext.persistence.codec import register
 
@@ -31,7 +33,8 @@ class Network(nn.Module):
 
         def rebuild(fields: dict[str, Any]) -> Network:
             fresh = {name: torch.Generator() for name in fields["generators"]}
-            network = cls(**fields["arguments"], **fresh)
+            with _Bounded(fields["state"]):
+                network = cls(**fields["arguments"], **fresh)
             network.load_state_dict(fields["state"])
             network.train(bool(fields["training"]))
             return network
@@ -54,6 +57,32 @@ class Network(nn.Module):
         network.__dict__["_generators"] = generators
         network.__dict__["_arguments"] = {name: value for name, value in given.items() if name not in generators}
         return network
+
+
+class _Bounded(TorchFunctionMode):
+    """Refuses tensors that a network of this state cannot need, before they are filled.
+
+    A file could name sizes that it does not hold itself, and take all memory with a few bytes.
+    """
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.largest = max((value.numel() for value in state.values()), default=0)
+        self.calls = 1000 * (1 + len(state))  # of torch, while the network is made
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls -= 1
+        sizes = args[0] if args and isinstance(args[0], tuple | list) else args
+        if all(isinstance(size, int) for size in sizes):
+            self._check(math.prod(sizes))
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self._check(result.numel())
+        return result
+
+    def _check(self, count: int) -> None:
+        if count > max(self.largest, 1) or self.calls < 0:
+            raise ValueError(f"its sizes ask for {count} values in one tensor; the file holds {self.largest} at most")
 
 
 def _describe(network: Network) -> dict[str, Any]:

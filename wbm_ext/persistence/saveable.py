@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,18 +22,39 @@ class Saveable:
 
     A subclass says in which room ``create(name, **params)`` makes it (``room``) and under which ``name``. What is
     saved is ``_state()``, by default every attribute whose name ends in ``_``; a subclass with other learnt
-    attributes extends ``_state`` and ``_set_state``.
+    attributes extends ``_state`` and ``_set_state``. A class declares what a fit of it sets in ``learnt``, {name: type},
+    beside what its bases declare; a file may set these attributes and no others, and must set all but those whose type
+    allows None.
     """
 
     room: ClassVar[str] = ""
     name: ClassVar[str] = ""
+    learnt: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def _declared(cls) -> dict[str, Any]:
+        """Return {name: type} of all that a fit sets."""
+        return {name: kind for base in reversed(cls.__mro__) for name, kind in vars(base).get("learnt", {}).items()}
 
     def _state(self) -> dict[str, Any]:
         """Return {attribute: value} of what has been learnt; values that :func:`wbm_ext.persistence.pack` takes."""
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        """Take the values that ``_state`` gave, tensors and networks already on the device of the estimator."""
+        """Take the values that ``_state`` gave, tensors and networks already on the device of the estimator.
+
+        Raises
+        ------
+        TypeError, KeyError
+            A name that the class does not declare, a value of another type; a name that is missing.
+        """
+        declared = self._declared()
+        for name, value in state.items():
+            if name not in declared or not isinstance(value, declared[name]):
+                raise TypeError(f"{name!r} of the type {type(value).__name__} is none of its learnt attributes")
+        lacking = [name for name, kind in declared.items() if name not in state and not isinstance(None, kind)]
+        if lacking:
+            raise KeyError(lacking[0])
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -57,6 +79,11 @@ class Saveable:
             from sklearn.exceptions import NotFittedError
 
             raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' before 'save'.")
+        undeclared = sorted(state.keys() - self._declared().keys())
+        if undeclared:
+            raise TypeError(
+                f"{type(self).__name__} cannot be saved: its class does not declare {undeclared[0]!r} as learnt"
+            )
         params = dict(self.get_params(deep=False))  # type: ignore[attr-defined]
         if isinstance(params.get("random_state"), torch.Generator | np.random.Generator | np.random.RandomState):
             params["random_state"] = None

@@ -22,7 +22,7 @@ from wbm_ext.recommender.parameters import check_device, check_flag, check_integ
 from wbm_ext.recommender.queries import Queries
 from wbm_ext.recommender.sampling import Batch, ObservedBatches, PairSpace
 from wbm_ext.recommender.validation import validation_pairs
-from wbm_ext.training import Callback, Run, Streams, distributed, fingerprint
+from wbm_ext.training import Callback, History, Run, Streams, distributed, fingerprint
 from wbm_ext.training.callbacks import check_callbacks
 from wbm_ext.training.seeding import Seed
 
@@ -113,6 +113,10 @@ class Recommender(Queries, Optimised, Saveable, BaseEstimator):
     room: ClassVar[str] = "recommender"
     name: ClassVar[str] = ""
     reference: ClassVar[str] = ""
+    learnt: ClassVar[dict[str, Any]] = {
+        **{"model_": nn.Module, "history_": History, "observed_": Ratings},
+        **{"n_users_": int, "n_items_": int, "density_": float, "base_rate_": float},
+    }
 
     # ------------------------------------------------------------------ what a system may change
 

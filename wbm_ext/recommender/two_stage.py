@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from wbm_ext.errors import check_name
 from wbm_ext.recommender.networks import AdditivePropensity
@@ -12,7 +14,7 @@ from wbm_ext.recommender.parameters import check_integer, check_number
 from wbm_ext.recommender.propensity import fit_propensity
 from wbm_ext.recommender.sampling import Batch, PairSpace
 from wbm_ext.recommender.weighted import WeightedRecommender
-from wbm_ext.training import Streams
+from wbm_ext.training import History, Streams
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -40,6 +42,8 @@ class TwoStage(WeightedRecommender):
     propensity_learning_rate: float | None = None
     propensity_weight_decay: float = 1e-6
     propensity_batch_size: int = 512
+
+    learnt: ClassVar[dict[str, Any]] = {"propensity_model_": nn.Module, "propensity_history_": History}
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
@@ -41,6 +42,8 @@ class WeightedRecommender(Recommender):
 
     floor: float | None = None
     normalise: str = "none"
+
+    learnt: ClassVar[dict[str, Any]] = {"floor_": float}
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

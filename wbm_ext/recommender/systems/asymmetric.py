@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -50,6 +50,7 @@ class ASIPS(TwoStage, EntireSpace):
     difference: str = "absolute"
 
     name: ClassVar[str] = "as-ips"
+    learnt: ClassVar[dict[str, Any]] = {"teachers_": list, "teacher_histories_": list}
     reference: ClassVar[str] = (
         "Saito, Asymmetric tri-training for debiasing missing-not-at-random explicit feedback, SIGIR 2020"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -42,6 +42,7 @@ class DR(TwoStage, DoublyRobust, EntireSpace):
 
     name: ClassVar[str] = "dr"
     reference: ClassVar[str] = WANG_2019
+    learnt: ClassVar[dict[str, Any]] = {"prior_": float}
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

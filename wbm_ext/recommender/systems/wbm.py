@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -65,6 +65,7 @@ class WassersteinBalance(WeightedRecommender, MultiTask):
 
     reference: ClassVar[str] = WANG_2025
     counters: ClassVar[tuple[str, ...]] = ("one_group_batches_",)
+    learnt: ClassVar[dict[str, Any]] = {"one_group_batches_": int}
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
