@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -66,6 +67,22 @@ def check_device(value: object) -> None:
         raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda'; got {value!r}") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={value!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+
+
+def check_memory(what: str, count: float) -> None:
+    """Raise MemoryError if training ``count`` float32 parameters by Adam needs more memory than this machine has."""
+    need, have = 16 * count, _physical_memory()
+    if need > have:
+        raise MemoryError(
+            f"{what} need {need / 2**30:,.0f} GiB of memory to train; this machine has {have / 2**30:,.0f}"
+        )
+
+
+def _physical_memory() -> float:
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def make(kinds: Mapping[str, type[T]], name: str, params: Mapping[str, Any]) -> T:

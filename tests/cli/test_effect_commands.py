@@ -89,7 +89,7 @@ def test_a_system_without_a_file_estimates_in_one_go(wbm, units):
         (("fit", "empty.csv", "-s", "escfr", *ROLES[:4]), "at least one row"),
         (
             ("fit", "wide.csv", "-s", "escfr", *ROLES[:4]),
-            "must not have more values in a line than names in its header",
+            "wide.csv must have 3 cells a line, as its header has; got 4 in line 2",
         ),
         (("fit", "units.txt", "-s", "escfr", *ROLES[:4]), "there is no file units.txt"),
         (("predict", "one.csv", "-m", "m.pt"), "column='x1' does not exist"),

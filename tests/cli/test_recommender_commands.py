@@ -95,11 +95,14 @@ def test_an_interrupted_fit_goes_on(wbm, ratings):
         (("fit", "train.csv", "-s", "ips", *COLUMNS, "-p", "epoch=3"), "did you mean 'epochs'"),
         (("fit", "train.csv", "-s", "ips", *COLUMNS, "-p", "epochs"), "--parameter must be name=value"),
         (("fit", "train.csv", "-s", "ips", *COLUMNS, "-p", "epochs=many"), "epochs must be an integer"),
-        (("fit", "train.csv", "-s", "ips"), "user, item, rating"),
+        (("fit", "train.csv", "-s", "ips"), "train.csv: column='user' does not exist; did you mean 'u'"),
         (("fit", "train.csv", "-s", "ips", *COLUMNS, "--treatment", "t"), "--treatment does not go with system 'ips'"),
         (("fit", "train.csv", "-s", "ips", *COLUMNS, "--device", "cuda:99"), "cuda:99"),
-        (("fit", "train.csv", "-s", "ips", *COLUMNS, "--out", "none/m.pt"), "--out must be a file in a folder"),
-        (("fit", "nothing.csv", "-s", "ips", *COLUMNS), "nothing.csv does not exist"),
+        (
+            ("fit", "train.csv", "-s", "ips", *COLUMNS, "--out", "none/m.pt"),
+            "--out none/m.pt cannot be written: the folder none does not exist",
+        ),
+        (("fit", "nothing.csv", "-s", "ips", *COLUMNS), "there is no file nothing.csv"),
         (("fit", "train.json", "-s", "ips", *COLUMNS), "must end in .csv"),
         (("fit", "--config", "nothing.toml"), "there is no run file nothing.toml"),
         (("fit", "--config", "train.csv"), "train.csv is no TOML file"),
@@ -110,8 +113,8 @@ def test_an_interrupted_fit_goes_on(wbm, ratings):
         (("evaluate", "test.csv", "-m", "m.pt", "--at-most", "brier"), "--at-most must be name=value, e.g. auc=0.7"),
         (("predict", "train.csv", "-m", "m.pt", "--user", "uu"), "did you mean 'u'"),
         (("predict", "train.csv", "-m", "m.pt", "--out", "o.xlsx"), "o.xlsx must end in .csv"),
-        (("recommend", "-m", "m.pt", "-u", "99"), "user must lie in 0..39"),
-        (("recommend", "-m", "m.pt", "-u", "anna"), "--users must be integers"),
+        (("recommend", "-m", "m.pt", "-u", "99"), "--users: the model knows no user '99', only the ids 0..39"),
+        (("recommend", "-m", "m.pt", "-u", "anna"), "the model knows no user 'anna'"),
         (("recommend", "-m", "m.pt", "-u", " , "), "--users must be users joined by commas, or 'all'"),
         (("effect", "train.csv", "-m", "m.pt"), "it estimates no effects"),
         (("effect", "train.csv", "-s", "ips"), "it estimates no effects"),
@@ -162,15 +165,17 @@ def test_a_name_that_the_fit_did_not_see_is_told(wbm, ratings):
     assert wbm("fit", "n.csv", "-s", "naive", *COLUMNS, *SHORT, "--out", "n.pt").exit_code == 0
     done = wbm("recommend", "-m", "n.pt", "-u", "user 03,bob")
     assert done.exit_code == 2
-    assert "users must be among the 40 known ones; got 'bob' at position 1" in done.stderr
+    assert "the model knows no user 'bob', only the 40 of its fit" in done.stderr
     done = wbm("predict", "train.csv", "-m", "n.pt")
-    assert "got '" in done.stderr
+    assert "the model knows no user '0', only the 40 of its fit, in line 2, column 'u'" in done.stderr
     assert wbm("fit", "n.csv", "-s", "naive", *COLUMNS, *SHORT, "--no-labels").exit_code == 2
-    # a name that comes later than the first row is no id, and the way out is said
+    # a name that comes later than the first row makes names of all; refused ones are named with the way out
     text = Path("train.csv").read_text().splitlines()
-    Path("late.csv").write_text("\n".join([*text[:3], "ann,0,4"]))
-    assert "got 'ann' in line 4" in wbm("fit", "late.csv", "-s", "naive", *COLUMNS).stderr
-    assert "--labels" in wbm("fit", "late.csv", "-s", "naive", *COLUMNS).stderr
+    Path("late.csv").write_text("\n".join([*text, "ann,0,4"]))
+    assert wbm("fit", "late.csv", "-s", "naive", *COLUMNS, *SHORT, "--out", "late.pt").exit_code == 0
+    assert "ann" in wbm_ext.load("late.pt").observed_.user_labels
+    done = wbm("fit", "late.csv", "-s", "naive", *COLUMNS, *SHORT, "--no-labels", "--out", "no.pt")
+    assert f"got 'ann' in line {len(text) + 1}; labels=True (--labels) takes names" in done.stderr
 
 
 def test_a_run_file_with_an_unknown_option_names_the_nearest(wbm, ratings):

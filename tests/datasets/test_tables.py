@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from wbm_ext.datasets import Ratings, read_dataset, read_ratings
 from wbm_ext.datasets.duplicates import merge
-from wbm_ext.errors import DatasetError, MissingFileError, UnknownNameError
+from wbm_ext.errors import DatasetError, DataWarning, MissingFileError, UnknownNameError
 
 FRAME = pd.DataFrame({"uid": [0, 2, 1], "iid": [1, 0, 3], "stars": [5.0, 2.0, 3.0], "seen": [1, 0, 1]})
 NAMES = {"user": "uid", "item": "iid", "rating": "stars"}
@@ -183,3 +184,61 @@ def test_labels_that_cannot_be(tmp_path: Path) -> None:
     path.write_text("user,item,rating\na,b,5,9\na,c,4,9\n")
     with pytest.raises(DatasetError, match="must have 3 cells a line, as its header has; got 4 in line 2"):
         read_ratings(path, labels=True)
+
+
+def test_the_mean_of_whole_ratings_is_not_cut() -> None:
+    for values in ([4, 1], np.array([4, 1], dtype=np.int8), pd.array([4, 1], dtype="Int64")):
+        frame = pd.DataFrame({"user": [0, 0], "item": [0, 0], "rating": values})
+        assert triples(read_ratings(frame, duplicates="mean")) == [(0, 0, 2.5)]
+    assert merge(np.zeros(3, int), np.zeros(3, int), np.array([1, 1, 0]), 1, "mean", "x")[2] == pytest.approx([2 / 3])
+
+
+def test_repeated_pairs_are_named_as_the_table_names_them(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text('user,item,rating\n"ann, a",B,1\nzoe,B,2\n\n"ann, a",B,3\n')
+    with pytest.raises(DatasetError, match=r"got \(user 'ann, a', item 'B'\) again in line 5"):
+        read_ratings(path, labels=True)
+    with pytest.raises(DatasetError, match=r"got \(user 'b', item 7\) again in row 3"):
+        read_ratings({"user": ["b", "a", "b"], "item": [7, 7, 7], "rating": [1, 2, 3]}, labels=True)
+
+
+@pytest.mark.parametrize("text", ["01", "1.0", "+1", "-1", "1e0", "99999999999999999999"])
+def test_an_id_is_a_whole_number_as_it_is_usually_written(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(f"user,item,rating\n0,0,1\n{text},0,2\n")
+    with pytest.raises(DatasetError, match=r"user must be an id, .* in line 3; labels=True \(--labels\) takes names"):
+        read_ratings(path)
+    assert read_ratings(path, labels="auto").user_labels.tolist() == sorted(["0", text])
+
+
+def test_ids_from_zero_up_are_ids_and_all_else_are_names() -> None:
+    def read(users: list) -> Ratings:
+        return read_ratings({"user": users, "item": [0] * len(users), "rating": [1] * len(users)}, labels="auto")
+
+    assert read([0, 1, 2]).user_labels is None
+    assert read(["0", "1", "2"]).user_labels.tolist() == ["0", "1", "2"]  # not from a file: text is a name
+    assert read([1, 2, 3]).user_labels.tolist() == ["1", "2", "3"]
+    assert read([0, 1, 2000]).n_users == 3
+    assert read(["0", "1", "x"]).n_users == 3
+
+
+def test_great_gaps_between_ids_are_told() -> None:
+    frame = {"user": range(50), "item": [29 * k for k in range(50)], "rating": [1] * 50}
+    with pytest.warns(DataWarning, match="item has 50 different ids, but the largest is 1421"):
+        read_ratings(frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_ratings(frame, n_users=50, n_items=1422)
+        read_ratings(frame, labels=True)
+
+
+def test_unknown_users_and_items_are_refused_or_left_out_and_counted() -> None:
+    known = read_ratings({"user": ["a", "b"], "item": ["x", "y"], "rating": [1, 2]}, labels=True)
+    frame = {"user": ["a", "c", "b"], "item": ["x", "x", "z"], "rating": [1, 2, 3]}
+    with pytest.raises(DatasetError, match="users must be among the 2 known ones; got 'c' in row 2"):
+        read_ratings(frame, labels=known)
+    with pytest.warns(DataWarning, match="2 of 3 rows have a user or an item that is not known"):
+        assert triples(read_ratings(frame, labels=known, unknown="skip")) == [(0, 0, 1.0)]
+    ids = {"user": [0, 5], "item": [1, 1], "rating": [1, 2]}
+    with pytest.warns(DataWarning, match="1 of 2 rows"):
+        assert triples(read_ratings(ids, n_users=3, n_items=2, unknown="skip")) == [(0, 1, 1.0)]

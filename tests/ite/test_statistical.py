@@ -102,7 +102,7 @@ def test_a_causal_forest_needs_a_multiple_of_four_trees(small: Any) -> None:
 def test_without_a_file_save_tells_what_to_do_instead(name: str) -> None:
     assert not hasattr(create(name), "save")
     assert not hasattr(type(create(name)), "save")
-    with pytest.raises(AttributeError, match=rf"{name} has no save: .* or keep it with joblib\.dump"):
+    with pytest.raises(AttributeError, match=rf"{name} has no save: .* with the same random_state"):
         create(name).save("model.pt")
 
 

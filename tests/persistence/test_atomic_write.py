@@ -122,9 +122,12 @@ def test_a_name_of_full_length_can_be_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 @pytest.mark.parametrize("document", [True, False])
 def test_a_full_disk_names_the_file(document: bool) -> None:
-    with pytest.raises(OSError, match=r"No space left on device.*/dev/full"):
+    def write() -> None:
         if document:
             write_document("/dev/full", "model", 1, {"tensor": torch.zeros(100_000)})
         else:
             put(Path("/dev/full"), b"x" * 100_000)
+
+    with pytest.raises(OSError, match=r"No space left on device.*/dev/full"):
+        write()
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)

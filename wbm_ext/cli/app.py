@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from wbm_ext.cli import asking, catalogue, checkout, comparing, environment, evaluating, exporting, fitting
+from wbm_ext.cli import (
+    catalogue,
+    checkout,
+    comparing,
+    environment,
+    estimating,
+    evaluating,
+    exporting,
+    fitting,
+    predicting,
+)
 
 app = typer.Typer(
     name="wbm",
-    help="Debiased recommenders and treatment effects by optimal transport. Exit codes: 0 done, 1 a goal missed or a "
-    "check failed, 2 wrong usage or unusable data.",
+    help="Debiased recommenders and treatment effects by optimal transport. Exit codes: 0 done, 1 a goal missed, "
+    "a check failed or a fit diverged, 2 wrong usage or unusable data, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -22,9 +32,9 @@ catalogue.data.command()(exporting.export)
 app.add_typer(catalogue.data, name="data")
 app.command()(fitting.fit)
 app.command()(evaluating.evaluate)
-app.command()(asking.predict)
-app.command()(asking.recommend)
-app.command()(asking.effect)
+app.command()(predicting.predict)
+app.command()(predicting.recommend)
+app.command()(estimating.effect)
 app.command()(comparing.compare)
 app.command(context_settings=checkout.PASS_ON)(checkout.bench)
 app.command(context_settings=checkout.PASS_ON)(checkout.study)

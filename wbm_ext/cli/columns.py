@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,32 @@ from wbm_ext.cli.runfile import read_run
 from wbm_ext.errors import check_name
 
 RECOMMENDER = ("user", "item", "rating", "observed")
-EFFECT = ("treatment", "outcome", "covariates", "leave_out")
+EFFECT = ("treatment", "treated", "outcome", "covariates", "categorical", "leave_out", "id")
 
 
-def room_of(system: str) -> str:
+def room_of(system: str, *, only: str | None = None) -> str:
     """Return "recommender" or "ite", the room in which ``system`` is made.
+
+    Parameters
+    ----------
+    only : {"recommender", "ite"}, optional
+        The room whose systems the command takes.
 
     Raises
     ------
-    UnknownNameError
-        The system does not exist; the message holds the nearest one.
+    UnknownNameError, ValueError
+        The system does not exist (the message holds the nearest of those that the command takes), or is of the other
+        room.
     """
     from wbm_ext import ite, recommender
 
-    names = [*recommender.systems(), *ite.systems()]
-    return "recommender" if check_name("system", system, names) in recommender.systems() else "ite"
+    rooms = {"recommender": recommender.systems(), "ite": ite.systems()}
+    for room, systems in rooms.items():
+        if system in systems and only not in (None, room):
+            kind = "a recommender: it estimates no effects" if room == "recommender" else "one of treatment effects"
+            raise ValueError(f"system {system!r} is {kind}; this command takes {', '.join(rooms[str(only)])}")
+    check_name("system", system, rooms[only] if only else [*rooms["recommender"], *rooms["ite"]])
+    return next(room for room, systems in rooms.items() if system in systems)
 
 
 def refuse_foreign(system: str, room: str, given: Mapping[str, Any]) -> None:
@@ -36,18 +48,22 @@ def refuse_foreign(system: str, room: str, given: Mapping[str, Any]) -> None:
             raise ValueError(f"{_option(name)} does not go with system {system!r}; its columns are named by {options}")
 
 
-def names(roles: tuple[str, ...], given: Mapping[str, str | None], model: Path | None = None) -> dict[str, str]:
-    """Return the column of each role; ``model`` names the model file beside which the run file of its fit may stand."""
-    fitted: dict[str, Any] = {}
-    if model is not None and model.with_suffix(".toml").is_file():
-        content = read_run(model.with_suffix(".toml"))
-        fitted = content if content.get("command") == "fit" else {}
-    return {role: given.get(role) or str(fitted.get(role) or role) for role in roles}
+def fit_options(model: Path | None) -> dict[str, Any]:
+    """Return the options of the fit of a model file, as the run file beside it has them; {} if there is none."""
+    if model is None or not model.with_suffix(".toml").is_file():
+        return {}
+    content = read_run(model.with_suffix(".toml"))
+    return content if content.get("command") == "fit" else {}
+
+
+def names(roles: Sequence[str], given: Mapping[str, Any], fitted: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the column of each role: what was given, else what the fit had, else the role's own name."""
+    return {role: str(given.get(role) or (fitted or {}).get(role) or role) for role in roles}
 
 
 def split(text: str | None) -> list[str]:
-    """Return the names of a list joined by commas."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+    """Return the names of a list joined by commas; one that holds a comma stands in quotation marks, as in a table."""
+    return [name.strip() for name in next(csv.reader([text or ""], skipinitialspace=True), []) if name.strip()]
 
 
 def _option(name: str) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from wbm_ext.cli import options
 from wbm_ext.cli.columns import split
+from wbm_ext.cli.files import run_file
 from wbm_ext.cli.outcome import command
 from wbm_ext.cli.results import write_results
 from wbm_ext.cli.runfile import settings, write_run
@@ -40,6 +41,7 @@ def compare(
 
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder; got the file {out}")
+    run_file(out / "run.toml", "compare", config)
     ratings = datasets.available("ratings")
     if data in datasets.available("treatments"):
         raise UnknownNameError(f"{data!r} holds treatments and outcomes; compare takes ratings: {', '.join(ratings)}")

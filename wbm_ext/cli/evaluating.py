@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from wbm_ext.cli import options
-from wbm_ext.cli.asking import load
-from wbm_ext.cli.columns import names
-from wbm_ext.cli.frames import read_frame, take
+from wbm_ext.cli.columns import fit_options, names
 from wbm_ext.cli.outcome import command, fail, say
+from wbm_ext.cli.predicting import load
 from wbm_ext.cli.runfile import settings
 from wbm_ext.cli.units import seen_by
+from wbm_ext.datasets.text import read_table
 from wbm_ext.errors import check_name
 
 
@@ -27,8 +27,12 @@ def evaluate(
     user: options.User = None,
     item: options.Item = None,
     rating: options.Rating = None,
+    observed: options.Observed = None,
+    duplicates: options.Duplicates = None,
+    skip_unknown: options.SkipUnknown = False,
     k: Annotated[int, typer.Option("-k", help="Length of the lists for NDCG and F1.")] = 5,
     treatment: options.Treatment = None,
+    treated: options.Treated = None,
     outcome: options.Outcome = None,
     mu0: Annotated[str | None, typer.Option(help="Column of true expected outcomes without treatment.")] = None,
     mu1: Annotated[str | None, typer.Option(help="Column of true expected outcomes with treatment.")] = None,
@@ -43,11 +47,19 @@ def evaluate(
     wbm evaluate test.csv --model model.pt --at-least auc=0.7
     """
     estimator = load(model, device)
+    fitted = fit_options(model)
     given = {"user": user, "item": item, "rating": rating, "treatment": treatment, "outcome": outcome}
     if estimator.room == "recommender":
-        metrics = _of_ratings(estimator, table, names(("user", "item", "rating"), given, model), k)
+        reading = {
+            **names(("user", "item", "rating"), given, fitted),
+            "observed": observed or fitted.get("observed"),
+            "duplicates": duplicates or fitted.get("duplicates") or "error",
+            "unknown": "skip" if skip_unknown else "error",
+        }
+        metrics = _of_ratings(estimator, table, reading, k)
     else:
-        metrics = _of_units(estimator, table, names(("treatment", "outcome"), given, model), mu0, mu1)
+        roles = names(("treatment", "outcome"), given, fitted)
+        metrics = _of_units(estimator, table, roles, treated or fitted.get("treated"), {"mu0": mu0, "mu1": mu1})
     missed = _missed(metrics, at_least, at_most)
     if as_json:
         defined = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
@@ -59,14 +71,14 @@ def evaluate(
         fail(f"goal missed: {'; '.join(missed)}")
 
 
-def _of_ratings(estimator: Any, table: Path, roles: dict[str, str], k: int) -> dict[str, float]:
+def _of_ratings(estimator: Any, table: Path, reading: dict[str, Any], k: int) -> dict[str, float]:
     from wbm_ext.datasets import overlap, read_ratings
     from wbm_ext.metrics import brier_score
     from wbm_ext.recommender.judging import judge
 
     fitted = estimator.observed_
     known = {"n_users": estimator.n_users_, "n_items": estimator.n_items_}
-    data = read_ratings(table, **roles, **(known if fitted.user_labels is None else {"labels": fitted}))
+    data = read_ratings(table, **reading, **(known if fitted.user_labels is None else {"labels": fitted}))
     metrics: dict[str, float] = {"pairs": len(data), **judge(estimator, data, k)}
     metrics["brier"] = float(brier_score(estimator.predict(data.users, data.items), data.binarize(estimator.threshold)))
     seen = overlap(fitted, data)
@@ -75,21 +87,18 @@ def _of_ratings(estimator: Any, table: Path, roles: dict[str, str], k: int) -> d
     return metrics
 
 
-def _of_units(estimator: Any, table: Path, roles: dict[str, str], mu0: str | None, mu1: str | None) -> dict[str, float]:
+def _of_units(
+    estimator: Any, path: Path, roles: dict[str, str], treated: str | None, truth: dict[str, str | None]
+) -> dict[str, float]:
     from wbm_ext.datasets import Treatments
     from wbm_ext.metrics import effect_report
 
-    frame = read_frame(table)
-    truth = {name: column for name, column in (("mu0", mu0), ("mu1", mu1)) if column is not None}
-    take(frame, [*roles.values(), *truth.values()], table)
-    x = seen_by(estimator, frame, table)
+    table = read_table(path)
+    x = seen_by(estimator, table)
+    treatment, y = table.treatments(roles["treatment"], treated), table.numbers(roles["outcome"])
+    known = {name: table.numbers(column) for name, column in truth.items() if column is not None}
     outcomes = estimator.predict_outcomes(x)
-    data = Treatments(
-        estimator.covariates_.transform(x),
-        frame[roles["treatment"]],
-        frame[roles["outcome"]],
-        **{name: frame[column] for name, column in truth.items()},
-    )
+    data = Treatments(estimator.covariates_.transform(x), treatment, y, **known)  # type: ignore[arg-type]
     return {"units": len(data), **effect_report(data, outcomes[:, 0], outcomes[:, 1])}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wbm_ext.cli.frames import write_frame
+from wbm_ext.cli.files import check_files, write_frame
 from wbm_ext.cli.outcome import command, say
 from wbm_ext.errors import check_name, require_extra
 
@@ -32,6 +32,8 @@ def export(
     data = datasets.load(name, root)
     tables = _ratings(data, pandas) if isinstance(data, datasets.RatingsDataset) else _units(data)
     out.mkdir(parents=True, exist_ok=True)
+    inputs = {} if root is None else {f"the file of --root {path.name}": path for path in root.iterdir()}
+    check_files({f"the table of {stem}": out / f"{stem}.{end}" for stem in tables}, inputs)
     for stem, frame in tables.items():
         path = out / f"{stem}.{end}"
         write_frame(frame, path)

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from wbm_ext.cli import options, units
+from wbm_ext.cli import options
 from wbm_ext.cli.columns import names, refuse_foreign, room_of
-from wbm_ext.cli.frames import read_frame, take
+from wbm_ext.cli.files import check_files, run_file, staged
 from wbm_ext.cli.outcome import command, note, say
 from wbm_ext.cli.runfile import settings, write_run
-from wbm_ext.errors import DatasetError
+from wbm_ext.cli.units import training_units
 
 
 @command
@@ -28,22 +28,22 @@ def fit(
     user: options.User = None,
     item: options.Item = None,
     rating: options.Rating = None,
-    observed: Annotated[str | None, typer.Option(help="Column of 0/1; rows with 0 are no ratings.")] = None,
+    observed: options.Observed = None,
     labels: Annotated[
         bool | None,
         typer.Option(
             "--labels/--no-labels",
             help="Users and items are names, not ids 0, 1, ...",
-            show_default="if the first row has one",
+            show_default="unless they are the ids 0, 1, ...",
         ),
     ] = None,
-    duplicates: Annotated[str, typer.Option(help="Repeated pairs: error, first, last, mean or max.")] = "error",
+    duplicates: options.Duplicates = None,
     treatment: options.Treatment = None,
+    treated: options.Treated = None,
     outcome: options.Outcome = None,
-    covariates: Annotated[
-        str | None, typer.Option("--covariates", help="Columns joined by commas.", show_default="all others")
-    ] = None,
-    leave_out: Annotated[str | None, typer.Option(help="Columns that are no covariates, joined by commas.")] = None,
+    covariates: options.Covariates = None,
+    categorical: options.Categorical = None,
+    leave_out: options.LeaveOut = None,
     parameter: options.Parameter = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -61,27 +61,38 @@ def fit(
     """
     room = room_of(system)
     given = {"user": user, "item": item, "rating": rating, "observed": observed, "treatment": treatment}
-    given |= {"outcome": outcome, "covariates": covariates, "leave_out": leave_out}
+    given |= {"treated": treated, "outcome": outcome, "covariates": covariates, "categorical": categorical}
+    given |= {"leave_out": leave_out}
     refuse_foreign(system, room, given)
-    model = make(room, system, settings(parameter), seed=seed, device=device, progress=progress)
+    parameters = settings(parameter)
+    model = make(room, system, parameters, seed=seed, device=device, progress=progress)
     if not hasattr(model, "save"):
         raise ValueError(
             f"system {system!r} has no model file; estimate in one go: wbm effect {table} --system {system}"
         )
-    if not out.parent.is_dir() or out.is_dir():
-        raise OSError(f"--out must be a file in a folder that exists; got {out}")
+    check_files(
+        {
+            **{"--out": out, **run_file(out, "fit", config), "--checkpoint": checkpoint, "--log": log},
+            **staged("--checkpoint", checkpoint),
+            **staged("--log", log),
+        },
+        {"the table": table, **({} if config is None or _is_run_file(out, config) else {"--config": config})},
+    )
+    from wbm_ext.datasets.text import read_table
     from wbm_ext.training import distributed
 
     files = {"checkpoint": checkpoint, "resume": resume, "log": log}
     start = time.perf_counter()
     if room == "recommender":
-        data = training_ratings(table, given, duplicates, labels)
+        data = _training_ratings(table, given, duplicates or "error", "auto" if labels is None else labels)
         model.fit(data, **files)
         about = f"{len(data)} ratings of {data.n_users} users and {data.n_items} items, density {data.density:.3g}"
     else:
-        x, y, treated = training_units(table, given)
-        model.fit(x, y, treatment=treated, **files)
-        about = f"{len(x)} units, {int(model.n_features_in_)} covariates; mean effect on them {model.ate(x)}"
+        units = training_units(read_table(table), {**given, "parameters": dict(parameters)})
+        model.fit(units.x, units.y, treatment=units.treatment, **files)
+        about = (
+            f"{len(units.x)} units, {int(model.n_features_in_)} covariates; mean effect on them {model.ate(units.x)}"
+        )
     if not distributed.is_first():  # under torchrun all processes hold the same model
         return
     model.save(out)
@@ -104,26 +115,25 @@ def make(room: str, system: str, parameters: list[tuple[str, Any]], **common: An
     return kind.create(system, **{name: value for name, value in shared.items() if name in known} | dict(parameters))
 
 
-def training_ratings(table: Path, given: dict[str, str | None], duplicates: str, labels: bool | None) -> Any:
-    """Return the Ratings of a table; where the first row holds names, users and items are numbered."""
+def _training_ratings(table: Path, given: dict[str, Any], duplicates: str, labels: bool | str) -> Any:
+    """Return the Ratings of a table, and say where users and items were taken for names."""
     from wbm_ext.datasets import read_ratings
-    from wbm_ext.datasets.labels import has_labels
 
     roles = names(("user", "item", "rating"), given)
-    if labels is None:
-        labels = has_labels(table, roles["user"], roles["item"])
-    try:
-        return read_ratings(table, **roles, observed=given["observed"], duplicates=duplicates, labels=labels)
-    except DatasetError as error:
-        if labels or "must be an id" not in str(error):
-            raise
-        raise DatasetError(f"{error}; if users and items are names, say --labels") from error
+    data = read_ratings(
+        table,
+        **roles,
+        observed=given["observed"],
+        duplicates=duplicates,
+        labels=labels,  # type: ignore[arg-type]
+    )
+    if labels == "auto" and data.user_labels is not None:
+        note(
+            f"{table}: the {data.n_users} users and {data.n_items} items are names, not the ids 0, 1, ...; "
+            "--no-labels says otherwise"
+        )
+    return data
 
 
-def training_units(table: Path, given: dict[str, str | None]) -> tuple[Any, Any, Any]:
-    """Return covariates (DataFrame), outcomes and treatments of a table."""
-    frame = read_frame(table)
-    roles = names(("treatment", "outcome"), given)
-    take(frame, roles.values(), table)
-    x = units.covariates(frame, table, roles, given.get("covariates"), given.get("leave_out"))
-    return x, frame[roles["outcome"]], frame[roles["treatment"]]
+def _is_run_file(out: Path, config: Path) -> bool:
+    return config.exists() and out.with_suffix(".toml").exists() and config.samefile(out.with_suffix(".toml"))

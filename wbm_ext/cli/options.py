@@ -31,5 +31,25 @@ Config = Annotated[
 User = Annotated[str | None, typer.Option(help="Column of users: ids 0, 1, ... or names.", show_default="user")]
 Item = Annotated[str | None, typer.Option(help="Column of items: ids 0, 1, ... or names.", show_default="item")]
 Rating = Annotated[str | None, typer.Option(help="Column of ratings.", show_default="rating")]
-Treatment = Annotated[str | None, typer.Option(help="Column of treatments, 0 or 1.", show_default="treatment")]
+Observed = Annotated[str | None, typer.Option(help="Column of 0/1; rows with 0 are no ratings.")]
+Duplicates = Annotated[
+    str | None, typer.Option(help="Repeated pairs: error, first, last, mean or max.", show_default="error")
+]
+SkipUnknown = Annotated[
+    bool, typer.Option("--skip-unknown", help="Leave out rows whose user or item the model does not know.")
+]
+Treatment = Annotated[
+    str | None, typer.Option(help="Column of treatments, two values such as 0/1 or no/yes.", show_default="treatment")
+]
+Treated = Annotated[
+    str | None, typer.Option(help="The value of a treated unit.", show_default="1, yes, true, treated, ...")
+]
+Covariates = Annotated[
+    str | None, typer.Option("--covariates", help="Columns joined by commas.", show_default="all others")
+]
+Categorical = Annotated[
+    str | None, typer.Option(help="Covariates that are labels though they look like numbers, joined by commas.")
+]
+LeaveOut = Annotated[str | None, typer.Option(help="Columns that are no covariates, joined by commas.")]
+Identifier = Annotated[str | None, typer.Option("--id", help="Column that names the units; no covariate.")]
 Outcome = Annotated[str | None, typer.Option(help="Column of outcomes.", show_default="outcome")]

@@ -13,6 +13,8 @@ from wbm_ext._version import __version__
 from wbm_ext.cli.outcome import one_sentence
 from wbm_ext.errors import check_name, require_extra
 
+HEAD = "# Written by wbm"
+
 
 def read_run(path: Path) -> dict[str, Any]:
     """Return the tables of a run file.
@@ -50,6 +52,8 @@ def take_run(ctx: typer.Context, path: Path | None) -> Path | None:
 
 def write_run(ctx: typer.Context, path: Path) -> None:
     """Write the options of the running command to ``path``; paths in it stay relative to the working folder."""
+    from wbm_ext.persistence import atomic_write
+
     writer = require_extra("tomli_w", "cli", "writing the run file")
     options: dict[str, Any] = {"command": ctx.info_name}
     for name, value in ctx.params.items():
@@ -59,8 +63,9 @@ def write_run(ctx: typer.Context, path: Path) -> None:
     parameters = {name: "none" if value is None else value for name, value in settings(ctx.params.get("parameter"))}
     if parameters:
         options["parameter"] = parameters
-    head = f"# Written by wbm {__version__}; run again from the same folder: wbm {ctx.info_name} --config {path.name}\n"
-    path.write_text(head + writer.dumps(options), encoding="utf-8")
+    head = f"{HEAD} {__version__}; run again from the same folder: wbm {ctx.info_name} --config {path.name}\n"
+    text = head + writer.dumps(options)
+    atomic_write(path, lambda file: file.write(text.encode()))
 
 
 def settings(

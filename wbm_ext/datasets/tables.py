@@ -176,7 +176,7 @@ def _ratings(
     values = _numbers(table, names["rating"], "ratings", missing="observed" in names)
     check_same_length(users=columns["user"], items=columns["item"], ratings=values)
     if labels == "auto":
-        labels = not all(_counted_from_zero(columns[role]) for role in ("user", "item"))
+        labels = not all(_counted_from_zero(table, columns[role]) for role in ("user", "item"))
     given = {
         role: labels if isinstance(labels, bool) else getattr(labels, f"{role}_labels") for role in ("user", "item")
     }
@@ -187,8 +187,8 @@ def _ratings(
     if strange.any():
         warn_once(
             DataWarning(
-                f"{table.path}: {int(strange.sum())} of {len(strange)} rows have a user or an item that is not known, and "
-                "are left out"
+                f"{table.path}: {int(strange.sum())} of {len(strange)} rows have a user or an item that is not known, "
+                "and are left out"
             )
         )
     kept: NDArray[np.bool_] = ~strange
@@ -227,11 +227,11 @@ def _numbers(table: Table, column: str, argument: str, *, missing: bool = False)
     return as_vector(argument, cells) if table.path == _MEMORY else table.numbers(column, missing=missing)
 
 
-def _counted_from_zero(cells: NDArray) -> bool:
-    """Return whether a column holds the integers 0, 1, ... with few of them missing."""
-    if cells.dtype.kind in "OUS":
-        texts = {cell if isinstance(cell, str) else label_of(cell) for cell in set(cells.tolist())}
-        if not all(map(is_whole, texts)):
+def _counted_from_zero(table: Table, cells: NDArray) -> bool:
+    """Return whether a column holds the integers 0, 1, ... with few of them missing; text counts in files alone."""
+    if cells.dtype == object and table.path != _MEMORY:
+        texts = {label_of(cell) for cell in set(cells.tolist())}
+        if not all(is_whole(text) and len(text) < 19 for text in texts):
             return False
         numbers = set(map(int, texts))
     elif cells.dtype.kind in "iu":
@@ -289,14 +289,14 @@ def _warn_of_gaps(table: Table, column: str, ids: NDArray[np.int64], count: int)
     if _has_gaps(different, count):
         warn_once(
             DataWarning(
-                f"{table.path}: {column} has {different} different ids, but the largest is {count - 1}: all {count} count "
-                "as known; labels=True (--labels) numbers those that occur"
+                f"{table.path}: {column} has {different} different ids, but the largest is {count - 1}: all {count} "
+                "count as known; labels=True (--labels) numbers those that occur"
             )
         )
 
 
 def _shown(cell: object) -> str:
-    return "nothing" if is_missing(cell) else repr(cell) if isinstance(cell, str) else str(cell)
+    return "nothing" if is_missing(cell) else repr(str(cell)) if isinstance(cell, str) else str(cell)
 
 
 def _count(ids: NDArray[np.int64]) -> int | None:

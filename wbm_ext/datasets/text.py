@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbm_ext.datasets.cells import is_missing, label_of, mostly_numbers, parse_numbers
-from wbm_ext.errors import DatasetError, MissingFileError, check_name, require_extra
+from wbm_ext.errors import DatasetError, MissingFileError, UnknownNameError, check_name, require_extra
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 PARQUET = (".parquet", ".pq")
+_TREATED = (("0", "1"), ("no", "yes"), ("false", "true"), ("n", "y"), ("f", "t"), ("untreated", "treated"))
+_TREATED += (("control", "treated"), ("control", "treatment"))
 _ROWS = 1 << 16  # rows of text that are turned into columns at a time
 
 
@@ -99,6 +101,42 @@ class Table:
             raise DatasetError(f"{self.path}: {name} must not be empty; got nothing in {self.place(row)}")
         return texts  # type: ignore[return-value]
 
+    def treatments(self, name: str, treated: str | None = None) -> NDArray[np.int64]:
+        """Return a column of two values as 0 and 1.
+
+        Parameters
+        ----------
+        name : str
+        treated : str, optional
+            The value that stands for 1; default 1, or what usually does: yes, true, treated, treatment, y, t.
+
+        Raises
+        ------
+        DatasetError
+            Other than two values, an empty cell, no or another value for 1; the message names the values there are.
+        """
+        texts = self.labels(name)
+        values = sorted(set(texts))
+        if treated is not None and treated not in values:
+            raise DatasetError(
+                f"{self.path}: {name} must hold the treated value {treated!r}; got {', '.join(map(repr, values[:5]))}"
+            )
+        if treated is None:
+            usual = {frozenset(pair): pair[1] for pair in _TREATED}
+            words = {value.lower().removesuffix(".0"): value for value in values}
+            one = usual.get(frozenset(words)) if len(words) == len(values) else None
+            if one is None and len(values) == 1 and next(iter(words)) in ("0", "1"):
+                return np.full(len(texts), int(next(iter(words))), dtype=np.int64)
+            treated = words[one] if one is not None else None
+        if len(values) != 2 or treated is None:
+            shown = ", ".join(map(repr, values[:5])) + (", ..." if len(values) > 5 else "")
+            remedy = "; say which one is treated (--treated)" if len(values) == 2 else ""
+            raise DatasetError(
+                f"{self.path}: {name} must be a treatment of two values, 0 and 1 say; got {len(values)}: {shown}"
+                f"{remedy}"
+            )
+        return np.array([text == treated for text in texts], dtype=np.int64)
+
     def covariates(self, names: Sequence[str], labels: Iterable[str] = ()) -> Any:
         """Return columns as a DataFrame of numbers (float64, NaN where missing) and categories.
 
@@ -123,9 +161,9 @@ class Table:
         if not labelled and mostly_numbers(bad, values):
             row = int(np.argmax(bad))
             raise DatasetError(
-                f"{self.path}: column {name!r} holds numbers but for {int(bad.sum())} of {len(cells)} cells, the first "
-                f"{_shown(column[row])} in {self.place(row)}; correct them, leave them empty if they are missing, or "
-                f"say that the column holds labels (--categorical {name})"
+                f"{self.path}: column {name!r} holds numbers but for {int(bad.sum())} of {len(cells)} cells, the "
+                f"first {_shown(column[row])} in {self.place(row)}; correct them, empty them if they are missing, "
+                f"or say that the column holds labels (--categorical {name})"
             )
         known = {cell: None if is_missing(cell) else label_of(cell) for cell in set(cells)}
         return pandas.Categorical([known[cell] for cell in cells])
@@ -253,7 +291,13 @@ def _read_parquet(path: Path, wanted: Sequence[str] | None) -> Table:
     arrow = require_extra("pyarrow", "data", f"reading {path.name}")
     try:
         # a file of pandas may hold the names of its rows as a column, which is none of the table
-        present = [str(name) for name in parquet.read_schema(path).names if not str(name).startswith("__index_level_")]
+        schema = parquet.read_schema(path)
+        present = [name for name in schema.names if not name.startswith("__index_level_")]
+        categories = {
+            column["name"]
+            for column in (schema.pandas_metadata or {}).get("columns", ())
+            if column["pandas_type"] == "categorical"  # of numbers too, which Parquet itself does not tell
+        }
         twice = [name for name in present if present.count(name) > 1]
         if twice:
             raise DatasetError(f"{path} must have columns of different names; got {twice[0]!r} twice")
@@ -261,28 +305,29 @@ def _read_parquet(path: Path, wanted: Sequence[str] | None) -> Table:
         table = parquet.read_table(path, columns=names)
         columns, labelled = {}, set()
         for name in names:
-            columns[name], is_label = _from_arrow(table[name], arrow.types)
-            if is_label:
+            columns[name], is_text = _from_arrow(table[name], arrow.types)
+            if is_text or name in categories:
                 labelled.add(name)
-    except (OSError, arrow.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, arrow.ArrowException) as error:
+        if isinstance(error, DatasetError | UnknownNameError):
+            raise
         raise DatasetError(f"{path} must be a Parquet file; got {error}") from error
     return Table(path, columns, frozenset(labelled))
 
 
 def _from_arrow(column: Any, types: Any) -> tuple[NDArray, bool]:
-    """Return the cells of a column, and whether it is one of labels by its type."""
+    """Return the cells of a column, and whether its type is one of text."""
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     kind = column.type
-    labelled = types.is_dictionary(kind)
-    if labelled:
-        column, kind = column.cast(kind.value_type), kind.value_type
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
-    if number and not labelled and column.null_count == 0:
+    if number and column.null_count == 0:
         return column.to_numpy(), False
     cells = np.empty(len(column), dtype=object)
     values = column.to_pylist()
     # of whatever else a file may hold (dates, lists) the text; who uses the column says whether it can be used
     cells[:] = values if number else [None if value is None else str(value) for value in values]
-    return cells, labelled or not number
+    return cells, not number
 
 
 def _shown(cell: object) -> str:

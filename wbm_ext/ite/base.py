@@ -29,8 +29,7 @@ class _NoFile:
         name = getattr(owner, "name", "") or owner.__name__
         raise AttributeError(
             f"{name} has no save: a model file holds tensors and plain values, and this system is made of scikit-learn "
-            "or EconML objects; fit it again, which takes one random_state, or keep it with joblib.dump, whose files "
-            "run code when they are read"
+            "or EconML objects; fit it again, with the same random_state, or keep what it says, e.g. effect(X)"
         )
 
 

@@ -93,8 +93,8 @@ class Covariates:
         if len(self.names) >= len(matrix):
             warn_once(
                 DataWarning(
-                    f"X has {len(self.names)} columns (labels count one each) for {len(matrix)} units: too many to adjust "
-                    "for; leave some out"
+                    f"X has {len(self.names)} columns (labels count one each) for {len(matrix)} units: too many to "
+                    "adjust for; leave some out"
                 )
             )
         if self.scale is not None:
@@ -117,18 +117,9 @@ class Covariates:
         """
         columns, _ = _columns(X)
         numbers, labels = self._split(columns)
-        for name, column, known in zip(self._label_names(), labels.T, self.labels, strict=True):
-            unseen = ~np.isin(column, known)
-            if unseen.any():  # a table may write the number 1 as 1.0
-                column[unseen] = [_canonical(text) for text in column[unseen]]
-                unseen = ~np.isin(column, known)
-            if unseen.any():
-                row = int(np.argmax(unseen))
-                raise ValueError(
-                    f"X: column {name!r} must hold labels known from fit, {', '.join(known[:20])}; "
-                    f"got {str(column[row])!r} in row {row}"
-                )
-        return (self._assemble(numbers, labels) - self.shift) / self.width
+        pairs = zip(self._label_names(), labels.T, self.labels, strict=True)
+        seen = [_seen(name, column, known) for name, column, known in pairs]
+        return (self._assemble(numbers, np.column_stack(seen) if seen else labels) - self.shift) / self.width
 
     def _assemble(self, numbers: NDArray[np.float64], labels: NDArray[np.str_]) -> NDArray[np.float64]:
         gaps = np.isnan(numbers)
@@ -221,7 +212,7 @@ def _plain(column: Any, name: Any) -> NDArray:
     if kind in "cmM":
         hint = "" if kind == "c" else "; give dates as numbers, e.g. days since a fixed one"
         raise TypeError(f"X: column {str(name)!r} must hold numbers or labels; got dtype {column.dtype}{hint}")
-    if kind in "biuf" and not hasattr(column.dtype, "categories"):
+    if kind in "iuf" and not hasattr(column.dtype, "categories"):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return column.to_numpy(dtype=object)
 
@@ -270,11 +261,13 @@ def _check_labels(name: str, known: NDArray[np.str_], rows: int) -> None:
     remedy = "leave it out (--leave-out), or name it in categorical (--categorical) if its labels are meant"
     if held and all(map(is_date, held)):
         raise ValueError(
-            f"X: column {name!r} holds dates, e.g. {held[0]!r}; give them as numbers, say days since a fixed one, or {remedy}"
+            f"X: column {name!r} holds dates, e.g. {held[0]!r}; give them as numbers, say days since a fixed one, or "
+            f"{remedy}"
         )
     if len(held) > max(_FEW, rows / 2):
         raise ValueError(
-            f"X: column {name!r} holds {len(held)} different labels in {rows} rows, as names of the units would be; {remedy}"
+            f"X: column {name!r} holds {len(held)} different labels in {rows} rows, as names of the units would be; "
+            f"{remedy}"
         )
 
 
@@ -304,9 +297,24 @@ def _as_labels(column: NDArray) -> NDArray:
     return np.array([known[cell] for cell in cells], dtype=str)
 
 
+def _seen(name: str, column: NDArray[np.str_], known: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return the labels of a column, each as the fit had it; raise at the first that it had not."""
+    if np.isin(column, known).all():
+        return column
+    column = np.array([text if text in known else _canonical(text) for text in column.tolist()])  # 1 written as 1.0
+    unseen = ~np.isin(column, known)
+    if unseen.any():
+        row = int(np.argmax(unseen))
+        raise ValueError(
+            f"X: column {name!r} must hold labels known from fit, {', '.join(known[:20])}; got {str(column[row])!r} in "
+            f"row {row}"
+        )
+    return column
+
+
 def _canonical(text: str) -> str:
-    number = parse_number(str(text))
-    return str(text) if number is None or np.isnan(number) else label_of(number)
+    number = parse_number(text)
+    return text if number is None or np.isnan(number) else label_of(number)
 
 
 _FIELDS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -17,11 +16,10 @@ from wbm_ext.ite.batches import UnitBatches
 from wbm_ext.ite.covariates import Covariates
 from wbm_ext.ite.selection import Judges, hold_out, loss_of
 from wbm_ext.parameters import check_integer
-from wbm_ext.persistence import Saveable
+from wbm_ext.persistence import PathLike, Saveable
 from wbm_ext.training import Callback, History, Run, Streams, distributed, fingerprint, train
 from wbm_ext.training.callbacks import check_callbacks
 
-Path = str | os.PathLike[str]
 Function = Callable[[int, dict[str, float]], Any]
 Units = tuple[NDArray, NDArray, NDArray]
 
@@ -49,10 +47,10 @@ class TrainedEstimator(Saveable, EffectEstimator):
         treatment: Any,
         validation: tuple[Any, Any, Any] | None = None,
         callbacks: Sequence[Callback | Function] = (),
-        checkpoint: Path | None = None,
+        checkpoint: PathLike | None = None,
         checkpoint_every: int = 1,
-        resume: bool | Path = False,
-        log: Path | None = None,
+        resume: bool | PathLike = False,
+        log: PathLike | None = None,
     ) -> Self:
         """Fit to covariates (n, p), outcomes (n,) and treatment (n,) of 0 and 1.
 

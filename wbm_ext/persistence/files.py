@@ -22,10 +22,11 @@ import torch
 from wbm_ext._version import __version__
 from wbm_ext.errors import FileFormatError
 
+PathLike = str | os.PathLike[str]
 _ZIP = b"PK\x03\x04"
 
 
-def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+def atomic_write(path: PathLike, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a new file beside ``path``, bring it to the disk, and give it the name ``path`` in one step.
 
     Whoever reads ``path`` meets the old content or the new one, also after a crash or a kill at any moment, and whoever
@@ -83,7 +84,7 @@ def _replace(target: Path, old: os.stat_result | None, write: Callable[[IO[bytes
             os.close(folder)
 
 
-def check_target(path: str | os.PathLike[str]) -> Path:
+def check_target(path: PathLike) -> Path:
     """Return ``path`` if a file of that name could be written.
 
     Raises
@@ -93,25 +94,26 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     target = Path(os.path.realpath(path))
+    folder = target.parent if path.is_symlink() else path.parent
     if target.is_dir():
         raise IsADirectoryError(f"{path} cannot be written: it is a folder; name a file in it")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path} cannot be written: the folder {target.parent} does not exist")
+        raise FileNotFoundError(f"{path} cannot be written: the folder {folder} does not exist")
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(f"{path} cannot be written: the file is read-only")
     if (not target.exists() or target.is_file()) and not os.access(target.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path} cannot be written: the folder {target.parent} is read-only")
+        raise PermissionError(f"{path} cannot be written: the folder {folder} is read-only")
     return path
 
 
-def write_document(path: str | os.PathLike[str], kind: str, version: int, content: Mapping[str, Any]) -> None:
+def write_document(path: PathLike, kind: str, version: int, content: Mapping[str, Any]) -> None:
     """Write ``content`` (tensors and plain values) as a document of ``kind`` in format ``version``, atomically."""
     document = {"wbm_ext": kind, "format": version, "package": __version__, "torch": torch.__version__, **content}
     document["torch"] = str(document["torch"])  # torch's own version type is no plain string
     atomic_write(path, lambda file: torch.save(document, file))
 
 
-def read_document(path: str | os.PathLike[str], kind: str, version: int) -> dict[str, Any]:
+def read_document(path: PathLike, kind: str, version: int) -> dict[str, Any]:
     """Return the document at ``path``, all tensors on the CPU.
 
     Parameters

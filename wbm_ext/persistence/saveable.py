@@ -22,9 +22,9 @@ class Saveable:
 
     A subclass says in which room ``create(name, **params)`` makes it (``room``) and under which ``name``. What is
     saved is ``_state()``, by default every attribute whose name ends in ``_``; a subclass with other learnt
-    attributes extends ``_state`` and ``_set_state``. A class declares what a fit of it sets in ``learnt``, {name: type},
-    beside what its bases declare; a file may set these attributes and no others, and must set all but those whose type
-    allows None.
+    attributes extends ``_state`` and ``_set_state``. A class declares in ``learnt``, {name: type}, what a fit of it
+    sets beside what its bases declare; a file may set these attributes and no others, and must set all but those
+    whose type allows None.
     """
 
     room: ClassVar[str] = ""

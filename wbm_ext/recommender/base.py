@@ -14,6 +14,7 @@ from torch import nn
 
 from wbm_ext.datasets import Ratings
 from wbm_ext.errors import check_name
+from wbm_ext.parameters import check_memory
 from wbm_ext.persistence import Saveable, register
 from wbm_ext.recommender.arguments import as_ratings, check_both_classes, positives
 from wbm_ext.recommender.networks import EMBEDDING_SCALE, MatrixFactorization
@@ -211,6 +212,10 @@ class Recommender(Queries, Optimised, Saveable, BaseEstimator):
         distributed.start(self.device)
         device, dtype = distributed.local_device(self.device), getattr(torch, self.dtype)
         data = as_ratings(users, items, ratings)
+        check_memory(
+            f"embeddings of {data.n_users} users and {data.n_items} items with embedding_dim={self.embedding_dim}",
+            (data.n_users + data.n_items) * (self.embedding_dim + 1),
+        )
         labels = positives(data, self.threshold)
         check_both_classes(labels, self.threshold)
         if validation_ratings is not None and not isinstance(validation_ratings, Ratings):

@@ -36,7 +36,7 @@ class History:
     def __len__(self) -> int:
         return len(self.records)
 
-    def judge(self, epoch: int, value: float | None, patience: int, min_epochs: int) -> bool:
+    def take_validation(self, epoch: int, value: float | None, patience: int, min_epochs: int) -> bool:
         """Take the validation ``value`` of ``epoch`` (None: there is none); return whether it is the best so far.
 
         Without validation every epoch is. After ``patience`` epochs without a better value, but not before

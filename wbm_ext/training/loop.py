@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,14 +11,13 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from wbm_ext.parameters import check_integer
+from wbm_ext.persistence import PathLike
 from wbm_ext.training import distributed
 from wbm_ext.training.callbacks import Callback, Function, check_callbacks, end_epoch, start_epoch
+from wbm_ext.training.checkpoint_writer import CheckpointWriter
 from wbm_ext.training.determinism import deterministic as deterministic_mode
 from wbm_ext.training.history import History
-from wbm_ext.training.keeper import Keeper
 from wbm_ext.training.phases import Phase, Step, as_updates, finite_validation, mean_terms, take_step
-
-Path = str | os.PathLike[str]
 
 
 def train(
@@ -37,12 +35,12 @@ def train(
     progress: bool = False,
     description: str = "training",
     callbacks: Sequence[Callback | Function] = (),
-    checkpoint: Path | None = None,
+    checkpoint: PathLike | None = None,
     checkpoint_every: int = 1,
-    resume: bool | Path = False,
+    resume: bool | PathLike = False,
     state: Mapping[str, Any] | None = None,
     configuration: Mapping[str, Any] | None = None,
-    log: Path | None = None,
+    log: PathLike | None = None,
     deterministic: bool = False,
     data_parallel: bool = False,
 ) -> History:
@@ -130,23 +128,23 @@ def train(
             update.data_parallel = True
     history = History()
     begin = time.perf_counter()
-    keeper = Keeper(
+    writer = CheckpointWriter(
         model, updates, history, state or {}, callbacks,
         {"patience": patience, "min_epochs": min_epochs, "validated": validate is not None, **(configuration or {})},
         checkpoint=checkpoint, every=checkpoint_every, resume=resume, log=log,
     )  # fmt: skip
-    best = keeper.best
-    if keeper.epoch > epochs:
-        raise ValueError(f"epochs={epochs} is less than the {keeper.epoch} that the checkpoint has behind it")
-    first = keeper.epoch + 1
-    last = epochs if history.stopped == "epochs" else keeper.epoch
+    best = writer.best
+    if writer.epoch > epochs:
+        raise ValueError(f"epochs={epochs} is less than the {writer.epoch} that the checkpoint has behind it")
+    first = writer.epoch + 1
+    last = epochs if history.stopped == "epochs" else writer.epoch
 
     with (
-        keeper,
+        writer,
         deterministic_mode(deterministic),
         tqdm(
             total=epochs,
-            initial=keeper.epoch,
+            initial=writer.epoch,
             desc=description,
             disable=not progress or not distributed.is_first(),
             unit="epoch",
@@ -173,12 +171,12 @@ def train(
             bar.update()
 
             judged = None if validate is None else record["validation"]
-            if history.judge(epoch, judged, patience, min_epochs) and validate is not None:
+            if history.take_validation(epoch, judged, patience, min_epochs) and validate is not None:
                 best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
             if asked:
                 history.stopped = "callback"
             ending = epoch == last or history.stopped != "epochs"
-            keeper.keep(epoch, record, best, ending=ending)
+            writer.after_epoch(epoch, record, best, ending=ending)
             if ending:
                 break
 

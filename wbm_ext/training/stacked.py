@@ -162,7 +162,7 @@ class _Judge(Callback):
             if judged is not None and not math.isfinite(judged):
                 raise FloatingPointError(f"the validation value of seed {seed} became {judged} in epoch {epoch}")
             history.records.append(own)
-            if history.judge(epoch, judged, self.patience, self.min_epochs):
+            if history.take_validation(epoch, judged, self.patience, self.min_epochs):
                 for name, tensor in self.stack.state_dict().items():
                     self.best[name][seed] = tensor[seed]
         record["running"] = float(self.running.sum())

@@ -1,4 +1,4 @@
-"""What a run leaves on the disk while it goes: its checkpoint and its log, written by rank 0 alone."""
+"""The checkpoint and the log of a run, written epoch by epoch by rank 0 alone."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any, Self
 
 from torch import nn
 
-from wbm_ext.persistence import check_target
+from wbm_ext.persistence import PathLike, check_target
 from wbm_ext.training import distributed
 from wbm_ext.training.checkpoint import Checkpoint, State, read_checkpoint, resume_from
 from wbm_ext.training.history import History
 from wbm_ext.training.log import EpochLog
 from wbm_ext.training.phases import Update
 
-Path = str | os.PathLike[str]
 
-
-class Keeper:
+class CheckpointWriter:
     """Puts a run back where its checkpoint has it, then writes checkpoint and log epoch by epoch.
 
     Parameters are those of :func:`wbm_ext.training.train`; ``configuration`` already holds all that must be equal.
@@ -42,16 +40,18 @@ class Keeper:
         callbacks: Sequence[Any],
         configuration: Mapping[str, Any],
         *,
-        checkpoint: Path | None,
+        checkpoint: PathLike | None,
         every: int,
-        resume: bool | Path,
-        log: Path | None,
+        resume: bool | PathLike,
+        log: PathLike | None,
     ) -> None:
         self.epoch, self._saved = 0, 0
         self.best: State | None = None
         self._history, self._path, self._every = history, checkpoint, every
         self._log: EpochLog | None = None
         self._seconds_before, self._begin = 0.0, time.perf_counter()
+        if None not in (checkpoint, log) and os.path.realpath(str(checkpoint)) == os.path.realpath(str(log)):
+            raise ValueError(f"checkpoint and log must be different files; got {checkpoint} for both")
         for target in (checkpoint, log):
             if target is not None and distributed.is_first():
                 check_target(target)
@@ -69,7 +69,7 @@ class Keeper:
             self._log = EpochLog(log, history.records)
         self._lap = time.perf_counter()
 
-    def keep(self, epoch: int, record: Mapping[str, float], best: State | None, *, ending: bool) -> None:
+    def after_epoch(self, epoch: int, record: Mapping[str, float], best: State | None, *, ending: bool) -> None:
         """Write the log's line of ``epoch`` and, if it is due or the run is ``ending``, the checkpoint."""
         self.epoch = epoch
         now = time.perf_counter()
