@@ -13,13 +13,12 @@ _Numbers: TypeAlias = tuple[
     *tuple[bool, bool, int],  # D in float64, masses in float64, reference
 ]
 
-_Weighting: TypeAlias = tuple[bool, bool, bool, bool, float, float]  # float64, logits, softmax, other, low, high
-_Points: TypeAlias = tuple[_Address, int, _Address, int]  # data, row stride, index, count
+_Sets: TypeAlias = tuple[int, int, int, int, bool, int]  # batch, n, m, k, float64, threads
 _Columns: TypeAlias = tuple[_Address, int, int]  # data, row and column strides
-_TermSolve: TypeAlias = tuple[
+_LossSolve: TypeAlias = tuple[
     *tuple[int, float, int],  # method, tol, max_iter
     *tuple[float, float, float],  # epsilon (NaN: the default), kappa of rows and columns
-    *tuple[int, int, int, bool],  # reference, gradient, threads, keep
+    *tuple[int, int, int, bool],  # reference, gradient, threads, differentiable
 ]
 
 compiler: str
@@ -84,13 +83,12 @@ class Adjoint:
     ) -> None: ...
 
 class SavedPlans: ...
-class BalanceTerm: ...
-class OutcomeTerm: ...
+class BalanceLoss: ...
+class OutcomeLoss: ...
 
 def instruction_set() -> str: ...
 def cpu_forward(problem: Problem, options: Options, solution: Solution) -> None: ...
 def cpu_backward(problem: Problem, adjoint: Adjoint) -> None: ...
-def cpu_mean_cost(problem: Problem, mean: _Address, threads: int) -> None: ...
 def cpu_mean(numbers: _Numbers, mean: _Address, threads: int) -> None: ...
 def cpu_solve(
     numbers: _Numbers,
@@ -105,24 +103,20 @@ def cpu_gradient(
     where: tuple[_Address, _Address, _Address, _Address],
     saved: SavedPlans | None,
 ) -> float: ...
-def cpu_partition(treated: _Address, size: int, index: _Address) -> int: ...
-def cpu_masses(q: _Address, index: _Address, count: int, how: _Weighting, mass: _Address) -> tuple[float, int, int]: ...
-def cpu_masses_gradient(
-    q: _Address, index: _Address, count: int, how: _Weighting, mass: _Address, d_mass: _Address, d_q: _Address
+def cpu_squared_distances(x: _Address, y: _Address, sets: _Sets, out: _Address) -> None: ...
+def cpu_distances_gradient(
+    w: _Address, x: _Address, y: _Address, sets: _Sets, d_x: _Address, d_y: _Address
 ) -> None: ...
-def cpu_squared_distances(
-    x: _Points, y: _Points, k: int, float64: bool, scaled: bool, out: _Address, threads: int
-) -> float: ...
-def cpu_balance_term(
+def cpu_balance_loss(
     q: _Address,
     treated: _Address,
     size: int,
     phi: tuple[_Address, int, int],
     how: tuple[bool, bool, bool, float, float, bool, bool],
-    solve: _TermSolve,
+    solve: _LossSolve,
     value: _Address,
-) -> tuple[BalanceTerm | None, int, float, float, float, float]: ...
-def cpu_outcome_term(
+) -> tuple[BalanceLoss | None, int, float, float, float, float]: ...
+def cpu_outcome_loss(
     r: tuple[_Address, int, int, int],
     treated: _Address,
     count: int,
@@ -131,14 +125,14 @@ def cpu_outcome_term(
     other_rows: _Columns,
     other_columns: _Columns,
     how: tuple[bool, float, float],
-    solve: _TermSolve,
+    solve: _LossSolve,
     value: _Address,
-) -> tuple[OutcomeTerm | None, int, float, float, float, float]: ...
+) -> tuple[OutcomeLoss | None, int, float, float, float, float]: ...
 def cpu_balance_gradient(
-    term: BalanceTerm, q: _Address, phi: _Address, stride: int, upstream: _Address, d_q: _Address, d_phi: _Address
+    loss: BalanceLoss, q: _Address, phi: _Address, stride: int, upstream: _Address, d_q: _Address, d_phi: _Address
 ) -> float: ...
 def cpu_outcome_gradient(
-    term: OutcomeTerm,
+    loss: OutcomeLoss,
     upstream: _Address,
     d_r: _Address,
     d_rows: _Address,

@@ -1,4 +1,4 @@
-// The binding of cpu/term.h.
+// The binding of csrc/cpu/loss.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -6,6 +6,6 @@
 namespace wbm {
 
 // `pending`: whether Python has a signal to deliver, asked during a solve.
-void bind_terms(pybind11::module_& module, bool (*pending)());
+void bind_losses(pybind11::module_& module, bool (*pending)());
 
 }  // namespace wbm

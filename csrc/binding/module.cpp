@@ -3,7 +3,7 @@
 //
 // The CPU is entered in three ways: with the structs of problem.h (everything float64); for the inner loop of a training step
 // with numbers only (cpu_solve, cpu_gradient), where what is missing or in float32 is completed (completed.h); and, for a whole
-// loss of a batch, by terms.cpp.
+// loss of a batch, by losses.cpp.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -221,48 +221,10 @@ double gradient_numbers(const Numbers& numbers, const std::tuple<int, std::int64
   return largest;
 }
 
-// float64, logits, softmax, other, low, high: see Weighting in cpu/points.h
-using WeightingNumbers = std::tuple<bool, bool, bool, bool, double, double>;
-
-wbm::cpu::Weighting weighting(const WeightingNumbers& numbers) {
-  const auto [float64, logits, softmax, other, low, high] = numbers;
-  return {float64, logits, softmax, other, low, high};
-}
-
-// Effective sample size, number of clipped samples, the first sample that is no propensity (-1: none).
-std::tuple<double, std::int64_t, std::int64_t> masses_numbers(Address q, Address index, std::int64_t count,
-                                                             const WeightingNumbers& how, Address mass) {
-  const wbm::cpu::WeightReport report = wbm::cpu::inverse_masses(at<const void>(q), at<const std::int64_t>(index), count,
-                                                                 weighting(how), at<void>(mass));
-  return {report.ess, report.clipped, report.invalid};
-}
-
-void masses_gradient_numbers(Address q, Address index, std::int64_t count, const WeightingNumbers& how, Address mass,
-                             Address d_mass, Address d_q) {
-  wbm::cpu::inverse_masses_gradient(at<const void>(q), at<const std::int64_t>(index), count, weighting(how),
-                                    at<const void>(mass), at<const void>(d_mass), at<void>(d_q));
-}
-
-// Points as address, row stride, address of the index (0: none), count.
-using PointNumbers = std::tuple<Address, std::int64_t, Address, std::int64_t>;
-
-double distance_numbers(const PointNumbers& x, const PointNumbers& y, std::int64_t k, bool float64, bool scaled, Address out,
-                        int threads) {
-  const auto points = [](const PointNumbers& numbers) {
-    const auto [data, stride, index, count] = numbers;
-    return wbm::cpu::Points{at<const void>(data), stride, at<const std::int64_t>(index), count};
-  };
-  return wbm::cpu::squared_distances(points(x), points(y), k, float64, scaled, at<void>(out), threads);
-}
-
 void bind_cpu(py::module_& module) {
   const auto release = py::call_guard<py::gil_scoped_release>();
   module.def("cpu_forward", &forward_interruptibly, py::arg("problem"), py::arg("options"), py::arg("solution"));
   module.def("cpu_backward", &wbm::cpu::backward, release, py::arg("problem"), py::arg("adjoint"));
-  module.def(
-      "cpu_mean_cost",
-      [](const Problem& problem, Address mean, int threads) { wbm::cpu::mean_cost(problem, at<double>(mean), threads); },
-      release, py::arg("problem"), py::arg("mean"), py::arg("threads"));
   py::class_<SavedPlans>(module, "SavedPlans", "What solves have saved for their backward; see csrc/cpu/problem/saved_plan.h.");
   module.def("cpu_solve", &solve_numbers, py::arg("numbers"), py::arg("how"), py::arg("where"), py::arg("keep"));
   module.def("cpu_gradient", &gradient_numbers, py::arg("numbers"), py::arg("how"), py::arg("from"), py::arg("where"),
@@ -274,18 +236,6 @@ void bind_cpu(py::module_& module) {
         wbm::cpu::mean_cost(completed.problem, at<double>(mean), threads);
       },
       release, py::arg("numbers"), py::arg("mean"), py::arg("threads"));
-  module.def(
-      "cpu_partition",
-      [](Address treated, std::int64_t size, Address index) {
-        return wbm::cpu::partition(at<const std::uint8_t>(treated), size, at<std::int64_t>(index));
-      },
-      py::arg("treated"), py::arg("size"), py::arg("index"));
-  module.def("cpu_masses", &masses_numbers, release, py::arg("q"), py::arg("index"), py::arg("count"), py::arg("how"),
-             py::arg("mass"));
-  module.def("cpu_masses_gradient", &masses_gradient_numbers, release, py::arg("q"), py::arg("index"), py::arg("count"),
-             py::arg("how"), py::arg("mass"), py::arg("d_mass"), py::arg("d_q"));
-  module.def("cpu_squared_distances", &distance_numbers, release, py::arg("x"), py::arg("y"), py::arg("k"),
-             py::arg("float64"), py::arg("scaled"), py::arg("out"), py::arg("threads"));
   module.def("instruction_set", &wbm::instruction_set, "The set of CPU kernels in use: baseline, avx2 or avx512.");
 }
 
@@ -327,6 +277,6 @@ PYBIND11_MODULE(_core, module) {
   module.attr("compiler") = WBM_COMPILER;
   bind_structs(module);
   bind_cpu(module);
-  wbm::bind_terms(module, &signal_pending);
+  wbm::bind_losses(module, &signal_pending);
   bind_cuda(module);
 }

@@ -19,7 +19,7 @@ from wbm_ext.ite.balancing import BalancedEstimator
 from wbm_ext.ite.batches import Batch
 from wbm_ext.ite.defaults import default
 from wbm_ext.ite.frozen_plan import cost_matrix, frozen_transport
-from wbm_ext.losses.one_call import outcome_value
+from wbm_ext.losses.fused import outcome_value
 from wbm_ext.parameters import check_flag, check_integer, check_number
 from wbm_ext.solver import SinkhornResult, solve
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wbm_ext.losses import batch_kernels, one_call
+from wbm_ext.losses import fused
+from wbm_ext.losses.checks import check_batch, check_points, check_propensity
 from wbm_ext.losses.costs import cost_unit, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy, warn_of_collapse
-from wbm_ext.losses.groups import Groups, check_batch, check_points, split
-from wbm_ext.losses.masses import check_propensity, clip_propensity, log_weights
+from wbm_ext.losses.groups import split
+from wbm_ext.losses.masses import clip_propensity, log_weights
 from wbm_ext.losses.options import check_options, options_of, same_parameters
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.solving import check_index, solver_of
@@ -70,76 +71,29 @@ def balance(
         masses=masses, against=against, clip=clip, grad=grad, min_ess=min_ess, logits=logits, scale_cost=scale_cost,
         detach_representation=detach_representation,
     )  # fmt: skip
-    batch = None
-    if batch_kernels.plain(propensity, treatment, representation):
-        batch = _by_kernels(propensity, treatment, representation, logits, masses, against, clip)
-    if batch is None:
-        batch = _by_torch(propensity, treatment, representation, logits, masses, against, clip)
-    check_index(cache, index, len(propensity))
-    groups, a, b, clipped, ess = batch
-    if groups.present is False:
-        return Balance(propensity[:0].sum(), None, None, clipped)  # an empty sum: connected, with gradient 0
-
-    warn_of_collapse(a, b, min_ess, ess)
-    phi = (representation.detach() if detach_representation else representation).to(a.dtype)
-    D = batch_kernels.cost(phi, groups, scale_cost) if ess and not phi.requires_grad else None
-    if D is None:
-        D = groups.cost(squared_distances(groups.row(phi), groups.column(phi)))
-        if scale_cost:
-            D = D / cost_unit(D, *groups.members(D)).to(D.dtype)
-    samples = None if index is None else (groups.row(index), groups.column(index))
-    result = solver_of(cache, samples)(D, a, b, epsilon=epsilon, kappa=kappa, tol=tol, max_iter=max_iter, grad=grad)
-    return Balance(groups.value(result.cost), result, (a.detach(), b.detach()), clipped)
-
-
-class _Batch(NamedTuple):
-    """Groups, their masses, the share of clipped samples, and the effective sample sizes where they are known."""
-
-    groups: Groups
-    a: Tensor
-    b: Tensor
-    clipped: Tensor
-    ess: tuple[float, float] | None
-
-
-def _by_torch(
-    propensity: Tensor, treatment: Tensor, phi: Tensor, logits: bool, masses: str, against: str, clip: float
-) -> _Batch:
     q = check_propensity(propensity, logits)
     treated = check_batch(treatment, len(q), "propensity")
-    check_points("representation", phi, len(q))
+    check_points("representation", representation, len(q))
+    check_index(cache, index, len(q))
     groups = split(treated, against=against)
     bounded = clip_propensity(q, clip, logits=logits)
     clipped = (q.detach() != bounded.detach()).double().mean()
     if groups.present is False:
-        return _Batch(groups, q[:0], q[:0], clipped, None)
+        return Balance(propensity[:0].sum(), None, None, clipped)  # an empty sum: connected, with gradient 0
+
     a = groups.row_masses(log_weights(bounded, masses, logits=logits))
     if against == "all":
         b = torch.full_like(bounded.detach(), 1.0 / len(q))
     else:
         b = groups.column_masses(log_weights(-bounded if logits else 1 - bounded, masses, logits=logits))
-    return _Batch(groups, a, b, clipped, None)
-
-
-def _by_kernels(
-    q: Tensor, treatment: Tensor, phi: Tensor, logits: bool, masses: str, against: str, clip: float
-) -> _Batch | None:
-    """The same; None where an argument is unusual, and torch's way has to judge it."""
-    if q.dim() != 1 or q.dtype not in (torch.float32, torch.float64):
-        return None
-    treated = check_batch(treatment, len(q), "propensity")
-    check_points("representation", phi, len(q))
-    groups, order = batch_kernels.split(treated, against=against)
-    if not groups.present:
-        return None
-    found = batch_kernels.reweight(q, order, len(groups.rows), masses, logits, clip)
-    if found.invalid >= 0:
-        return None
-    b, ess = found.b, found.ess
-    if against == "all":
-        b, ess = torch.full((len(q),), 1.0 / len(q), dtype=q.dtype), (ess[0], float(len(q)))
-    clipped = torch.full((), found.clipped / len(q), dtype=torch.float64)
-    return _Batch(groups, found.a, b, clipped, ess)
+    warn_of_collapse(a, b, min_ess)
+    phi = (representation.detach() if detach_representation else representation).to(a.dtype)
+    D = groups.cost(squared_distances(groups.row(phi), groups.column(phi)))
+    if scale_cost:
+        D = D / cost_unit(D, *groups.members(D)).to(D.dtype)
+    samples = None if index is None else (groups.row(index), groups.column(index))
+    result = solver_of(cache, samples)(D, a, b, epsilon=epsilon, kappa=kappa, tol=tol, max_iter=max_iter, grad=grad)
+    return Balance(groups.value(result.cost), result, (a.detach(), b.detach()), clipped)
 
 
 _OPTIONS = options_of(balance)
@@ -221,5 +175,5 @@ def wbm(*args: Any, **options: Any) -> Tensor:
     given = {**_OPTIONS, **options}
     value = None
     if len(given) == len(_OPTIONS):
-        value = one_call.balance_value(args, given, lambda *tensors: balance(*tensors, **options).value)
+        value = fused.balance_value(args, given, lambda *tensors: balance(*tensors, **options).value)
     return balance(*args, **options).value if value is None else value

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from wbm_ext.losses.groups import check_points
+from wbm_ext.losses.checks import check_points, check_sets
+from wbm_ext.losses.distances import distances
+from wbm_ext.losses.groups import fixed_shapes
 from wbm_ext.losses.options import check_flag, check_number
-from wbm_ext.losses.points import check_sets
 from wbm_ext.solver.api import Kappa
 from wbm_ext.solver.checks import positive_number
 
@@ -20,11 +20,11 @@ def _full(x: Tensor) -> Tensor:
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """D_ij = |x_i - y_j|², from one matrix product.
+    """D_ij = |x_i - y_j|², each entry to a few roundings of its own.
 
-    |x|² + |y|² - 2 x·y loses digits when the points are far from the origin compared with their distances, so both
-    sets are first moved by the mean of y; what rounding leaves below 0 is set to 0. Under autocast, and for 16-bit
-    points, it is evaluated in float32.
+    Neither the place of the points, nor a scale far from 1, nor an outlier among them costs the distances of the others
+    their digits: where the matrix product |x|² + |y|² - 2 x·y would, differences are taken. So are the derivatives.
+    Under autocast, and for 16-bit points, it is evaluated in float32.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (..., n, m)
-        Squared units of the points.
+        Squared units of the points; NaN beside a point that is.
 
     Raises
     ------
@@ -46,16 +46,32 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     >>> import torch
     >>> squared_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
     [[25.0, 1.0]]
+    >>> far = torch.tensor([[1e6], [1e6 + 1], [-9999.0]])
+    >>> squared_distances(far, far[:2]).tolist()[:2]
+    [[0.0, 1.0], [1.0, 0.0]]
     """
     check_sets(x, y)
     with torch.autocast(x.device.type, enabled=False):
         x, y = _full(x), _full(y)
         if y.dtype != x.dtype:
             raise TypeError(f"y must have the type of x, {x.dtype}, got {y.dtype}")
-        centre = y.detach().mean(-2, keepdim=True)
-        x, y = x - centre, y - centre
-        squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
-        return torch.clamp(squares - 2 * x @ y.mT, min=0.0)
+        return distances(x, y)
+
+
+def without_missing(points: Tensor, mass: Tensor | None) -> Tensor:
+    """Points (..., n, k) whose mass (..., n) is 0 may be NaN or infinite: one that has mass then stands in for them.
+
+    Finite points stay, also where their mass is 0: the gradient in that mass depends on them.
+    """
+    if mass is None or (not fixed_shapes(points) and points.is_cpu and bool(points.detach().isfinite().all())):
+        return points
+    batch = torch.broadcast_shapes(points.shape[:-2], mass.shape[:-1])
+    points, mass = points.expand(*batch, *points.shape[-2:]), mass.detach().expand(*batch, points.shape[-2])
+    if mass.shape[-1] == 0:
+        return points
+    place = mass.argmax(-1)[..., None, None].expand(*batch, 1, points.shape[-1])
+    missing = (mass == 0)[..., None] & ~points.detach().isfinite().all(-1, keepdim=True)
+    return torch.where(missing, points.detach().gather(-2, place), points)
 
 
 def outcome_columns(name: str, value: Tensor, points: Tensor) -> Tensor:
@@ -88,8 +104,7 @@ def pfor_cost(
     ŷ¹_j = φ₁(r_j) that of the untreated one under treatment. Either bracket compares two outcomes of one arm: Y⁰ of i
     with Y⁰ of j, and Y¹ of j with Y¹ of i. Units that look alike but answer differently are kept apart.
 
-    The γ terms are squared distances too: D^γ is the squared distance of [√s r_i; √γ ŷ⁰_i; √γ y_i] and
-    [√s r_j; √γ y_j; √γ ŷ¹_j], so that one matrix product builds the whole cost.
+    The brackets are squared distances too, those of [ŷ⁰_i; y_i] and [y_j; ŷ¹_j].
 
     Parameters
     ----------
@@ -137,7 +152,6 @@ def pfor_cost(
         raise ValueError(
             f"untreated must have the {treated.shape[1]} coordinates of treated, got shape {tuple(untreated.shape)}"
         )
-    root, weight = math.sqrt(distance_scale), math.sqrt(gamma)
     y_i = outcome_columns("outcome_treated", outcome_treated, treated)
     y_j = outcome_columns("outcome_untreated", outcome_untreated, untreated)
     other_i = outcome_columns("counterfactual_treated", counterfactual_treated, treated)
@@ -147,9 +161,10 @@ def pfor_cost(
         raise ValueError(f"outcomes and counterfactuals must have the same number of columns, got {shapes}")
     if detach_outcomes:
         other_i, other_j = other_i.detach(), other_j.detach()
-    left = torch.cat([root * _full(treated), weight * other_i, weight * y_i], 1)
-    right = torch.cat([root * _full(untreated), weight * y_j, weight * other_j], 1)
-    return squared_distances(left, right)
+    D = distance_scale * squared_distances(treated, untreated)
+    if gamma == 0:
+        return D
+    return D + gamma * squared_distances(torch.cat([other_i, y_i], 1), torch.cat([y_j, other_j], 1))
 
 
 def mean_cost(D: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Tensor:

@@ -8,19 +8,30 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from wbm_ext.losses.costs import cost_unit, squared_distances
+from wbm_ext.losses.checks import check_pair
+from wbm_ext.losses.costs import cost_unit, squared_distances, without_missing
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
-from wbm_ext.losses.points import check_pair
 from wbm_ext.solver import solve
 from wbm_ext.solver.checks import positive_number
 
 
 def _three(x: Tensor, y: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the problems (x, y), (x, x), (y, y), padded with zeros to one size along ``dim``."""
+    """Rows and columns of the problems (x, y), (x, x), (y, y): points (dim -2) or masses (-1) padded to one size.
+
+    Points are padded by copies of the last one, masses by zeros.
+    """
     size = max(x.shape[dim], y.shape[dim])
-    filler = (0, 0) * (-1 - dim)
-    x, y = (pad(part, (*filler, 0, size - part.shape[dim])) for part in (x, y))
+
+    def padded(part: Tensor) -> Tensor:
+        missing = size - part.shape[dim]
+        if missing == 0:
+            return part
+        if dim == -1:
+            return pad(part, (0, missing))
+        return torch.cat([part, part[..., -1:, :].detach().expand(*part.shape[:-2], missing, part.shape[-1])], -2)
+
+    x, y = padded(x), padded(y)
     batch = torch.broadcast_shapes(x.shape[:dim], y.shape[:dim])
     x, y = (part.expand(*batch, *part.shape[dim:]) for part in (x, y))
     return torch.stack([x, x, y]), torch.stack([y, x, y])
@@ -59,8 +70,7 @@ def debiased_transport(
         return Discrepancy(x[..., :0, :].sum((-2, -1)) + y[..., :0, :].sum((-2, -1)), None, None)
     a = x.new_full(x.shape[:-1], 1.0 / x.shape[-2]) if a is None else a
     b = y.new_full(y.shape[:-1], 1.0 / y.shape[-2]) if b is None else b
-    centre = y.detach().mean(-2, keepdim=True)  # so that the zeros of the padding stand amid the points
-    rows, columns = _three(x - centre, y - centre, -2)
+    rows, columns = _three(without_missing(x, a), without_missing(y, b), -2)
     row_masses, column_masses = _three(a, b, -1)
     D = squared_distances(rows, columns)
     if epsilon is None:

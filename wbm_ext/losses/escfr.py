@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wbm_ext.losses.checks import check_batch, check_points
 from wbm_ext.losses.costs import outcome_columns, pfor_cost, relative_strengths, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy
-from wbm_ext.losses.groups import check_batch, check_points, split
-from wbm_ext.losses.one_call import outcome_value
+from wbm_ext.losses.fused import outcome_value
+from wbm_ext.losses.groups import split
 from wbm_ext.losses.options import check_options, options_of, same_parameters
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.solving import check_index, solver_of

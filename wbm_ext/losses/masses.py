@@ -8,40 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from wbm_ext.losses.checks import check_propensity, check_weights
 from wbm_ext.losses.options import check_flag, check_options
-from wbm_ext.solver.checks import is_transformed
-
-
-def check_propensity(propensity: Tensor, logits: bool, *, positive: bool = False) -> Tensor:
-    """Propensities (B,) or their logits, in at least float32; on the CPU their values are looked at.
-
-    ``positive``: a propensity of 0 will not do, nor a logit of -inf.
-
-    Raises
-    ------
-    TypeError, ValueError
-        No tensor, not a vector of floating-point numbers, outside [0, 1], a NaN.
-    """
-    if not isinstance(propensity, Tensor):
-        raise TypeError(f"propensity must be a torch.Tensor, got {type(propensity).__name__}")
-    if not propensity.dtype.is_floating_point or propensity.dim() != 1:
-        raise ValueError(
-            f"propensity must be a floating-point tensor of shape (B,), got {propensity.dtype} of shape "
-            f"{tuple(propensity.shape)}"
-        )
-    if propensity.device.type == "cpu" and not is_transformed(propensity):
-        q = propensity.detach()
-        right = ~q.isnan() if logits else (q >= 0) & (q <= 1)
-        if positive:
-            right = right & (q > -math.inf if logits else q > 0)
-        if not bool(right.all()):
-            wrong = int((~right).nonzero()[0])
-            expected = "a logit" if logits else "in (0, 1]" if positive else "in [0, 1]"
-            if positive and logits:
-                expected += " above -inf"
-            hint = "" if logits else "; pass logits=True for logits"
-            raise ValueError(f"propensity must be {expected}, got propensity[{wrong}] = {float(q[wrong])}{hint}")
-    return propensity if propensity.dtype == torch.float64 else propensity.float()
 
 
 def propensity_bounds(clip: float, logits: bool) -> tuple[float, float]:
@@ -134,22 +102,3 @@ def effective_sample_size(masses: Tensor) -> Tensor:
     w = masses.detach().double()
     squares = w.square().sum(-1)
     return torch.where(squares == 0, 0.0, w.sum(-1).square() / squares)
-
-
-def check_weights(name: str, weights: Tensor) -> None:
-    """Weights (..., n) ≥ 0; on the CPU their values are looked at.
-
-    Raises
-    ------
-    TypeError, ValueError
-        No tensor, a scalar, a weight that is negative or NaN.
-    """
-    if not isinstance(weights, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(weights).__name__}")
-    if weights.dim() < 1:
-        raise ValueError(f"{name} must have shape (..., n), got {tuple(weights.shape)}")
-    if weights.device.type == "cpu" and not is_transformed(weights):
-        wrong = ~(weights.detach() >= 0)
-        if bool(wrong.any()):
-            place = wrong.nonzero()[0].tolist()
-            raise ValueError(f"{name} must be at least 0, got {name}{place} = {float(weights.detach()[tuple(place)])}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wbm_ext.losses.groups import check_batch
-from wbm_ext.losses.masses import check_propensity, clip_propensity
+from wbm_ext.losses.checks import check_batch, check_propensity
+from wbm_ext.losses.masses import clip_propensity
 from wbm_ext.losses.options import check_options
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wbm_ext.losses.costs import squared_distances
-from wbm_ext.losses.masses import check_weights
+from wbm_ext.losses.checks import check_pair, check_weights
+from wbm_ext.losses.costs import squared_distances, without_missing
 from wbm_ext.losses.options import check_number, check_options
-from wbm_ext.losses.points import check_pair
 from wbm_ext.solver.checks import is_transformed
 
 
@@ -20,7 +19,7 @@ def _check(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Te
             check_weights(name, mass)
             if mass.device.type == "cpu" and not is_transformed(mass) and not bool(mass.any(-1).all()):
                 raise ValueError(f"{name} must have a total above 0, got zeros only")
-    return x, y
+    return without_missing(x, a), without_missing(y, b)
 
 
 def _normalized(mass: Tensor | None, points: Tensor) -> Tensor:
@@ -29,16 +28,25 @@ def _normalized(mass: Tensor | None, points: Tensor) -> Tensor:
     return mass / mass.sum(-1, keepdim=True)
 
 
+def _present(mass: Tensor | None, points: Tensor) -> Tensor:
+    """Which points have a mass."""
+    if mass is None:
+        return torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
+    return (mass > 0).expand(torch.broadcast_shapes(mass.shape, points.shape[:-1]))
+
+
 def _mean(points: Tensor, mass: Tensor | None) -> Tensor:
     return (_normalized(mass, points)[..., None] * points).sum(-2)
 
 
-def median_bandwidth(x: Tensor, y: Tensor) -> Tensor:
+def median_bandwidth(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Tensor:
     """σ = median distance over the pairs of different points of both sets together; no gradient.
 
     Parameters
     ----------
     x, y : Tensor, shape (..., n, k) and (..., m, k)
+    a, b : Tensor, shape (..., n) and (..., m), optional
+        Masses: points of mass 0 do not count.
 
     Returns
     -------
@@ -60,12 +68,16 @@ def median_bandwidth(x: Tensor, y: Tensor) -> Tensor:
     >>> float(median_bandwidth(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]])))
     2.0
     """
-    x, y = check_pair(x, y)
-    z = torch.cat([x, y], -2).detach()
+    x, y = check_pair(x, y, a, b)
+    z = torch.cat([without_missing(x, a), without_missing(y, b)], -2).detach()
     if z.shape[-2] < 2:
         raise ValueError(f"x and y must hold at least 2 points together, got {z.shape[-2]}")
     i, j = torch.triu_indices(z.shape[-2], z.shape[-2], offset=1, device=z.device)
-    return squared_distances(z, z)[..., i, j].median(-1).values.sqrt()
+    D = squared_distances(z, z)[..., i, j]
+    if a is None and b is None:
+        return D.median(-1).values.sqrt()
+    massive = torch.cat([_present(a, x), _present(b, y)], -1)
+    return torch.where(massive[..., i] & massive[..., j], D, torch.nan).nanmedian(-1).values.sqrt()
 
 
 def mmd(
@@ -121,7 +133,8 @@ def mmd(
         return (_mean(x, a) - _mean(y, b)).square().sum(-1)
     # one kernel matrix of both sets, with the masses of y counted negative
     z, w = torch.cat([x, y], -2), torch.cat([_normalized(a, x), -_normalized(b, y)], -1)
-    sigma = median_bandwidth(x, y) if bandwidth is None else torch.as_tensor(bandwidth, dtype=x.dtype, device=x.device)
+    given = None if bandwidth is None else torch.as_tensor(bandwidth, dtype=x.dtype, device=x.device)
+    sigma = median_bandwidth(x, y, a, b) if given is None else given
     scale = (2 * sigma.square()).clamp(min=torch.finfo(x.dtype).tiny)
     K = torch.exp(-squared_distances(z, z) / scale[..., None, None])
     return (w[..., :, None] * K * w[..., None, :]).sum((-2, -1))

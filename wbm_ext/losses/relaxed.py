@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from wbm_ext.losses.costs import relative_strengths, squared_distances
+from wbm_ext.losses.checks import check_pair
+from wbm_ext.losses.costs import relative_strengths, squared_distances, without_missing
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
-from wbm_ext.losses.points import check_pair
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.solving import solver_of
 from wbm_ext.solver.api import Kappa
@@ -49,7 +49,7 @@ def relaxed_transport(
     x, y = check_pair(x, y, a, b)
     if 0 in (x.shape[-2], y.shape[-2]):
         return Discrepancy(x[..., :0, :].sum((-2, -1)) + y[..., :0, :].sum((-2, -1)), None, None)
-    D = squared_distances(x, y)
+    D = squared_distances(without_missing(x, a), without_missing(y, b))
     if relative:
         epsilon, kappa = relative_strengths(D, a, b, epsilon, kappa)
     result = solver_of(cache, index)(

@@ -16,7 +16,6 @@ namespace wbm {
   extern const SmallTable small_kernels;                  \
   extern const SmallGradientTable small_gradient_kernels; \
   extern const DistanceKernels distance_kernels;          \
-  extern const MomentTable moment_kernels;                \
   }
 WBM_DECLARE(baseline)
 #ifdef WBM_X86
@@ -33,13 +32,12 @@ struct Tables {
   const SmallTable& small;
   const SmallGradientTable& small_gradient;
   const DistanceKernels& distances;
-  const MomentTable& moments;
   const char* name;
 };
 
 #define WBM_TABLES(isa)                                                                             \
   Tables{isa::log_kernels,   isa::scaling_kernels,        isa::factor_kernels,   isa::small_kernels, \
-         isa::small_gradient_kernels, isa::distance_kernels, isa::moment_kernels, #isa}
+         isa::small_gradient_kernels, isa::distance_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -122,14 +120,6 @@ const DistanceKernel<float>& distance_kernel<float>() {
 template <>
 const DistanceKernel<double>& distance_kernel<double>() {
   return chosen().distances.float64;
-}
-template <>
-const MomentKernels<float>& moment_kernels<float>() {
-  return chosen().moments.float32;
-}
-template <>
-const MomentKernels<double>& moment_kernels<double>() {
-  return chosen().moments.float64;
 }
 const char* instruction_set() { return chosen().name; }
 

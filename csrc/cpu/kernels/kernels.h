@@ -151,19 +151,30 @@ struct FactorKernels {
   void (*solve)(const float* m, std::int64_t stride, std::int64_t size, const double* pivot, const double* b, double* x);
 };
 
-// --- squared distances (kernels_points.cpp) ----------------------------------------------------------------------------
+// --- squared distances (points.cpp) ------------------------------------------------------------------------------------
 // Columns of y' are padded to a multiple of this.
 inline constexpr std::int64_t kDistanceColumns = 32;
 inline std::int64_t padded_columns(std::int64_t count) {
   return (count + kDistanceColumns - 1) / kDistanceColumns * kDistanceColumns;
 }
+inline constexpr int kTileRows = 8;  // rows and columns of one tile: two of the widest registers
+template <typename S>
+inline constexpr std::int64_t kTileColumns = 128 / sizeof(S);
 
-// out_ij = scale (x_squares_i + y_squares_j - 2 sum_c x_ic y_cj), 0 where that is negative; out has rows of m entries, y rows
-// of `padded`.
+// Points x by rows of k coordinates, y by coordinates of `padded` points each; out has rows of m entries. `lossy` holds a byte
+// for each tile of kTileRows rows and kTileColumns columns.
 template <typename S>
 struct DistanceKernel {
-  void (*distances)(const S* x, const S* x_squares, std::int64_t rows, const S* y, const S* y_squares, std::int64_t k,
-                    std::int64_t m, std::int64_t padded, S scale, S* out);
+  // out_ij = scale (x_squares_i + y_squares_j - 2 sum_c x_ic y_cj) of centred points; lossy <- whether an entry of the tile is
+  // much smaller than the squares it is the difference of, or has none
+  void (*products)(const S* x, const S* x_squares, std::int64_t rows, const S* y, const S* y_squares, std::int64_t k,
+                   std::int64_t m, std::int64_t padded, S scale, S* out, std::uint8_t* lossy);
+  // out_ij = scale sum_c (x_ic - y_cj)^2 in the lossy tiles, in all where `lossy` is nullptr
+  void (*differences)(const S* x, std::int64_t rows, const S* y, std::int64_t k, std::int64_t m, std::int64_t padded, S scale,
+                      S* out, const std::uint8_t* lossy);
+  // out_i = sum_j w_ij (x_i - y_j), w_ij at w[i * row_step + j * point_step]; x, y and out have rows of `padded` entries
+  void (*gradient)(const S* w, std::int64_t row_step, std::int64_t point_step, std::int64_t rows, std::int64_t points,
+                   const S* x, const S* y, std::int64_t padded, S* out);
   // Of `count` points, the rows `index` names (nullptr: the first ones) of a matrix with rows `stride` apart: total_c += x_ic;
   void (*sum)(const S* x, std::int64_t stride, const std::int64_t* index, std::int64_t count, std::int64_t k, double* total);
   // out_i = x_i - centre with its squares; returns their sum
@@ -179,22 +190,6 @@ struct DistanceKernels {
   DistanceKernel<double> float64;
 };
 
-// --- moments of a weight matrix (kernels_moments.cpp) ------------------------------------------------------------------
-template <typename S>
-struct MomentKernels {
-  // out = W Z: W_rt stands at w[r * row_step + t * term_step]; Z (terms) and out (rows) have rows of `padded` entries, a
-  // multiple of kDistanceColumns
-  void (*products)(const S* w, std::int64_t row_step, std::int64_t term_step, std::int64_t rows, std::int64_t terms,
-                   const S* z, std::int64_t padded, S* out);
-  // rows_i = sum_j w_ij, columns_j += sum_i w_ij of a contiguous W (n x m)
-  void (*margins)(const S* w, std::int64_t n, std::int64_t m, double* rows, double* columns);
-};
-
-struct MomentTable {
-  MomentKernels<float> float32;
-  MomentKernels<double> float64;
-};
-
 // --- the tables of the machine the code runs on ----------------------------------------------------------------------------
 template <typename T>
 const RowKernels<T>& row_kernels();
@@ -207,8 +202,6 @@ const MixedKernels& mixed_kernels();
 const FactorKernels& factor_kernels();
 template <typename S>
 const DistanceKernel<S>& distance_kernel();
-template <typename S>
-const MomentKernels<S>& moment_kernels();
 const char* instruction_set();
 
 }  // namespace wbm

@@ -13,21 +13,19 @@
 namespace wbm::cpu {
 namespace {
 
-// <D, P> of two sets of points, D_ij = |x_i - y_j|^2, over its mean where `scaled`.
+// <D, P> on a cost matrix that the caller has written to cost().
 template <typename T>
-class PointTransport {
+class Transport {
  public:
-  PointTransport(std::vector<double> a, std::vector<double> b, const TermSolve& solve)
+  Transport(std::vector<double> a, std::vector<double> b, const LossSolve& solve)
       : a_(std::move(a)), b_(std::move(b)), solve_(solve), n_(static_cast<std::int64_t>(a_.size())),
         m_(static_cast<std::int64_t>(b_.size())), d_(n_ * m_), f_(n_), g_(m_) {
     solve_.interrupt = nullptr;
   }
 
-  void run(const Points& x, const Points& y, std::int64_t k, bool scaled, Interrupt* interrupt, T* value,
-           TermReport& report) {
-    const double mean = squared_distances(x, y, k, sizeof(T) == 8, scaled, d_.data(), solve_.threads);
-    if (!std::isfinite(mean) || (scaled && !(mean > kCoincide * square(point(y, 0), k)))) return;
-    scale_ = scaled ? 1.0 / mean : 1.0;
+  T* cost() const { return d_.data(); }
+
+  void run(Interrupt* interrupt, T* value, LossReport& report) {
     epsilon_ = std::isnan(solve_.epsilon) ? 1.0 : solve_.epsilon;
     Problem problem = describe();
     if (std::isnan(solve_.epsilon)) {
@@ -54,7 +52,7 @@ class PointTransport {
     solution.residual = &report.residual;
     solution.iterations = &iterations;
     solution.status = &status;
-    if (solve_.keep && solve_.gradient == Gradient::implicit) solution.saved = &saved;
+    if (solve_.differentiable && solve_.gradient == Gradient::implicit) solution.saved = &saved;
     forward(problem, options, solution);
     saved_.reset(saved);
     *value = static_cast<T>(sharp);
@@ -90,60 +88,10 @@ class PointTransport {
     return residual;
   }
 
-  // dL/dx_i = 2 scale sum_j W_ij (x_i - y_j), dL/dy_j = 2 scale sum_i W_ij (y_j - x_i), rows of padded_columns(k) entries; the
-  // points are taken from the mean of y, so that what cancels is no larger than the distances.
-  void contract(const T* w, const Points& x, const Points& y, std::int64_t k, T* d_x, T* d_y) const {
-    const std::int64_t padded = padded_columns(k);
-    std::vector<double> centre(k, 0.0), rows(n_, 0.0), columns(m_, 0.0);
-    distance_kernel<T>().sum(static_cast<const T*>(y.data), y.stride, y.index, m_, k, centre.data());
-    for (double& c : centre) c /= static_cast<double>(m_);
-    const Array<T> near_x(n_ * padded), near_y(m_ * padded);
-    gather(x, centre, padded, near_x.data());
-    gather(y, centre, padded, near_y.data());
-    const MomentKernels<T>& kernels = moment_kernels<T>();
-    kernels.margins(w, n_, m_, rows.data(), columns.data());
-    kernels.products(w, m_, 1, n_, m_, near_y.data(), padded, d_x);
-    kernels.products(w, 1, m_, m_, n_, near_x.data(), padded, d_y);
-    finish(rows, near_x.data(), padded, d_x);
-    finish(columns, near_y.data(), padded, d_y);
-  }
-
   std::int64_t rows() const { return n_; }
   std::int64_t columns() const { return m_; }
 
  private:
-  // Share of |y|^2 below which a mean distance may be the rounding of points that coincide.
-  static constexpr double kCoincide = 1e-26;
-
-  static double square(const T* p, std::int64_t k) {
-    double sum = 0.0;
-    for (std::int64_t c = 0; c < k; ++c) sum += static_cast<double>(p[c]) * static_cast<double>(p[c]);
-    return sum;
-  }
-
-  static const T* point(const Points& points, std::int64_t i) {
-    return static_cast<const T*>(points.data) + (points.index ? points.index[i] : i) * points.stride;
-  }
-
-  static void gather(const Points& points, const std::vector<double>& centre, std::int64_t padded, T* out) {
-    const std::int64_t k = static_cast<std::int64_t>(centre.size());
-    for (std::int64_t i = 0; i < points.count; ++i, out += padded) {
-      const T* p = point(points, i);
-      for (std::int64_t c = 0; c < k; ++c) out[c] = static_cast<T>(static_cast<double>(p[c]) - centre[c]);
-      std::fill(out + k, out + padded, T(0));
-    }
-  }
-
-  void finish(const std::vector<double>& margin, const T* near, std::int64_t padded, T* out) const {
-    const T factor = static_cast<T>(2.0 * scale_);
-    for (const double total : margin) {
-      const T own = static_cast<T>(total);
-      for (std::int64_t c = 0; c < padded; ++c) out[c] = factor * (own * near[c] - out[c]);
-      near += padded;
-      out += padded;
-    }
-  }
-
   // upstream P
   void plan(double upstream, T* w) const {
     const RowKernels<T>& kernels = row_kernels<T>();
@@ -172,13 +120,24 @@ class PointTransport {
   }
 
   const std::vector<double> a_, b_;
-  TermSolve solve_;
+  LossSolve solve_;
   const std::int64_t n_, m_;
   Array<T> d_;
   std::vector<double> f_, g_;
-  double epsilon_ = 1.0, scale_ = 1.0;
+  double epsilon_ = 1.0;
   std::unique_ptr<SavedPlan> saved_;
 };
+
+// Share of |y|^2 below which a mean distance may be the rounding of points that coincide.
+constexpr double kCoincide = 1e-26;
+
+template <typename T>
+double square(const Points& points, std::int64_t i, std::int64_t k) {
+  const T* p = static_cast<const T*>(points.data) + (points.index ? points.index[i] : i) * points.stride;
+  double sum = 0.0;
+  for (std::int64_t c = 0; c < k; ++c) sum += static_cast<double>(p[c]) * static_cast<double>(p[c]);
+  return sum;
+}
 
 template <typename T>
 std::vector<double> widened(const std::vector<T>& x) {
@@ -186,24 +145,29 @@ std::vector<double> widened(const std::vector<T>& x) {
 }
 
 template <typename T>
-class Balance final : public BalanceTerm {
+class Balance final : public BalanceLoss {
  public:
   // nullptr where the groups or the propensities are not as they should be.
-  static std::unique_ptr<Balance> make(const BalanceInput& in, const TermSolve& solve, T* value, TermReport& report) {
-    auto term = std::unique_ptr<Balance>(new Balance);
-    term->order_.resize(in.size);
-    term->count_ = partition(in.treated, in.size, term->order_.data());
-    term->k_ = in.k;
-    term->how_ = in.how;
-    term->all_ = in.all;
-    const std::int64_t others = in.all ? in.size : in.size - term->count_;
-    if (term->count_ == 0 || others == 0) return nullptr;
-    if (!term->weigh(in, report)) return nullptr;
-    term->transport_ = std::make_unique<PointTransport<T>>(widened(term->a_), widened(term->b_), solve);
-    const Points &phi = in.phi, x = term->rows(phi.data, phi.stride), y = term->columns(phi.data, phi.stride);
-    term->transport_->run(x, y, in.k, in.scaled, solve.interrupt, value, report);
-    report.rows = term->count_;
-    return term;
+  static std::unique_ptr<Balance> make(const BalanceInput& in, const LossSolve& solve, T* value, LossReport& report) {
+    auto loss = std::unique_ptr<Balance>(new Balance);
+    loss->order_.resize(in.size);
+    loss->count_ = partition(in.treated, in.size, loss->order_.data());
+    loss->k_ = in.k;
+    loss->how_ = in.how;
+    loss->all_ = in.all;
+    const std::int64_t others = in.all ? in.size : in.size - loss->count_;
+    if (loss->count_ == 0 || others == 0) return nullptr;
+    if (!loss->weigh(in, report)) return nullptr;
+    loss->transport_ = std::make_unique<Transport<T>>(widened(loss->a_), widened(loss->b_), solve);
+    report.rows = loss->count_;
+    const Points &phi = in.phi, x = loss->rows(phi.data, phi.stride), y = loss->columns(phi.data, phi.stride);
+    T* cost = loss->transport_->cost();
+    const double mean = squared_distances(x, y, in.k, sizeof(T) == 8, in.scaled, 1.0, cost, solve.threads);
+    if (!std::isfinite(mean) || (in.scaled && !(mean > kCoincide * square<T>(y, 0, in.k)))) return nullptr;
+    loss->scale_ = in.scaled ? 1.0 / mean : 1.0;
+    loss->threads_ = solve.threads;
+    loss->transport_->run(solve.interrupt, value, report);
+    return loss;
   }
 
   double gradient(const void* q, const void* phi, std::int64_t stride, const void* upstream, void* d_q,
@@ -219,18 +183,18 @@ class Balance final : public BalanceTerm {
       if (!all_) pull_back(q, order_.data() + count_, b_, d_b, true, d_q);
     }
     if (d_phi) {
-      const std::int64_t padded = padded_columns(k_);
-      const Array<T> d_x(n * padded), d_y(m * padded);
-      transport_->contract(w.data(), rows(phi, stride), columns(phi, stride), k_, d_x.data(), d_y.data());
+      const Points x = rows(phi, stride), y = columns(phi, stride);
+      const Array<T> d_x(n * k_), d_y(m * k_);
+      distances_gradient(w.data(), x, y, k_, sizeof(T) == 8, 2.0 * scale_, d_x.data(), d_y.data(), threads_);
       std::fill(static_cast<T*>(d_phi), static_cast<T*>(d_phi) + size * k_, T(0));
       const auto scatter = [&](const Points& points, const T* d) {  // with `all` a treated sample is on both sides
-        for (std::int64_t i = 0; i < points.count; ++i, d += padded) {
+        for (std::int64_t i = 0; i < points.count; ++i, d += k_) {
           T* out = static_cast<T*>(d_phi) + (points.index ? points.index[i] : i) * k_;
           for (std::int64_t c = 0; c < k_; ++c) out[c] += d[c];
         }
       };
-      scatter(rows(phi, stride), d_x.data());
-      scatter(columns(phi, stride), d_y.data());
+      scatter(x, d_x.data());
+      scatter(y, d_y.data());
     }
     return residual;
   }
@@ -242,11 +206,11 @@ class Balance final : public BalanceTerm {
     return all_ ? Points{phi, stride, nullptr, size} : Points{phi, stride, order_.data() + count_, size - count_};
   }
 
-  bool weigh(const BalanceInput& in, TermReport& report) {
+  bool weigh(const BalanceInput& in, LossReport& report) {
     a_.resize(count_);
     how_.other = false;
     const WeightReport treated = inverse_masses(in.q, order_.data(), count_, how_, a_.data());
-    // the propensities of all samples are judged, also where only the treated ones are weighed
+    // the propensities of all samples are looked at, also where only the treated ones are weighed
     b_.resize(in.size - count_);
     how_.other = true;
     const WeightReport others = inverse_masses(in.q, order_.data() + count_, in.size - count_, how_, b_.data());
@@ -269,106 +233,120 @@ class Balance final : public BalanceTerm {
   std::int64_t count_ = 0, k_ = 0;
   Weighting how_;
   bool all_ = false;
+  double scale_ = 1.0;
+  int threads_ = 1;
   std::vector<T> a_, b_;
-  std::unique_ptr<PointTransport<T>> transport_;
+  std::unique_ptr<Transport<T>> transport_;
 };
 
-// D is the squared distance of [root(scale) r_i; root(gamma) z_i; root(gamma) y_i] and [root(scale) r_j; root(gamma) y_j;
-// root(gamma) z_j].
+// The brackets of gamma are squared distances too: those of [z_i; y_i] and [y_j; z_j].
 template <typename T>
-class Outcome final : public OutcomeTerm {
+class Outcome final : public OutcomeLoss {
  public:
-  static std::unique_ptr<Outcome> make(const OutcomeInput& in, const TermSolve& solve, T* value, TermReport& report) {
+  static std::unique_ptr<Outcome> make(const OutcomeInput& in, const LossSolve& solve, T* value, LossReport& report) {
     const std::int64_t size = in.r.count;
-    auto term = std::unique_ptr<Outcome>(new Outcome);
-    term->order_.resize(size);
-    term->count_ = in.count;
+    auto loss = std::unique_ptr<Outcome>(new Outcome);
+    loss->order_.resize(size);
+    loss->count_ = in.count;
     if (in.treated)
-      term->count_ = partition(in.treated, size, term->order_.data());
+      loss->count_ = partition(in.treated, size, loss->order_.data());
     else
-      std::iota(term->order_.begin(), term->order_.end(), std::int64_t(0));
-    if (term->count_ == 0 || term->count_ == size) return nullptr;
-    term->join(in);
-    const std::int64_t n = term->count_, m = size - n;
-    term->transport_ = std::make_unique<PointTransport<T>>(uniform(n), uniform(m), solve);
-    term->transport_->run(term->rows(), term->columns(), term->width_, false, solve.interrupt, value, report);
-    return term;
+      std::iota(loss->order_.begin(), loss->order_.end(), std::int64_t(0));
+    if (loss->count_ == 0 || loss->count_ == size) return nullptr;
+    loss->gather(in);
+    loss->threads_ = solve.threads;
+    const std::int64_t n = loss->count_, m = size - n;
+    loss->transport_ = std::make_unique<Transport<T>>(uniform(n), uniform(m), solve);
+    T* cost = loss->transport_->cost();
+    const double mean =
+        squared_distances(loss->rows(loss->r_, in.k), loss->columns(loss->r_, in.k), in.k, sizeof(T) == 8, false, in.scale, cost, solve.threads);
+    if (!std::isfinite(mean)) return nullptr;
+    if (in.d > 0) {
+      const std::int64_t width = 2 * in.d;
+      const Array<T> brackets(n * m);
+      squared_distances(loss->rows(loss->z_, width), loss->columns(loss->z_, width), width, sizeof(T) == 8, false, in.gamma,
+                        brackets.data(), solve.threads);
+      for (std::int64_t e = 0; e < n * m; ++e) cost[e] += brackets[e];
+    }
+    loss->transport_->run(solve.interrupt, value, report);
+    return loss;
   }
 
   double gradient(const void* upstream, void* d_r, void* d_rows, void* d_columns, std::int64_t row,
                   std::int64_t column) const override {
-    const std::int64_t n = transport_->rows(), m = transport_->columns(), padded = padded_columns(width_);
+    const std::int64_t n = transport_->rows(), m = transport_->columns(), width = 2 * d_;
     std::vector<double> d_a(n), d_b(m);
-    const Array<T> w(n * m), d_x(n * padded), d_y(m * padded);
+    const Array<T> w(n * m), d_points((n + m) * std::max(k_, width));
     const double residual =
         transport_->gradient(static_cast<double>(*static_cast<const T*>(upstream)), d_a.data(), d_b.data(), w.data());
-    transport_->contract(w.data(), rows(), columns(), width_, d_x.data(), d_y.data());
-    const auto scatter = [&](const Points& points, const T* d, std::int64_t place, void* d_other) {
-      for (std::int64_t i = 0; i < points.count; ++i, d += padded) {
-        const std::int64_t sample = points.index[i];
-        T* out = static_cast<T*>(d_r) + sample * k_;
-        for (std::int64_t c = 0; c < k_; ++c) out[c] = root_scale_ * d[c];
-        if (!d_other) continue;
-        for (std::int64_t c = 0; c < d_; ++c)
-          static_cast<T*>(d_other)[sample * row + c * column] = root_gamma_ * d[place + c];
-      }
+    const auto distances = [&](const Array<T>& points, std::int64_t k, double factor) {
+      distances_gradient(w.data(), rows(points, k), columns(points, k), k, sizeof(T) == 8, 2.0 * factor, d_points.data(),
+                         d_points.data() + n * k, threads_);
     };
-    Points own_rows = rows(), own_columns = columns();
-    own_rows.index = order_.data();
-    own_columns.index = order_.data() + n;
-    scatter(own_rows, d_x.data(), k_, d_rows);
-    scatter(own_columns, d_y.data(), k_ + d_, d_columns);
+    if (d_r) {
+      distances(r_, k_, scale_);
+      for (std::int64_t i = 0; i < n + m; ++i)
+        std::copy(d_points.data() + i * k_, d_points.data() + (i + 1) * k_, static_cast<T*>(d_r) + order_[i] * k_);
+    }
+    if (d_rows) {
+      distances(z_, width, gamma_);
+      for (std::int64_t i = 0; i < n + m; ++i) {
+        T* out = static_cast<T*>(i < n ? d_rows : d_columns) + order_[i] * row;
+        const T* d = d_points.data() + i * width + (i < n ? 0 : d_);
+        for (std::int64_t c = 0; c < d_; ++c) out[c * column] = d[c];
+      }
+    }
     return residual;
   }
 
  private:
   static std::vector<double> uniform(std::int64_t size) { return std::vector<double>(size, 1.0 / static_cast<double>(size)); }
 
-  // The joined points, those of treated samples first.
-  void join(const OutcomeInput& in) {
+  // r, and the outcomes side by side; treated samples first.
+  void gather(const OutcomeInput& in) {
     const std::int64_t size = in.r.count;
     k_ = in.k;
     d_ = in.d;
-    width_ = k_ + 2 * d_;
-    root_scale_ = static_cast<T>(std::sqrt(in.scale));
-    root_gamma_ = static_cast<T>(std::sqrt(in.gamma));
-    z_ = Array<T>(size * width_);
+    scale_ = in.scale;
+    gamma_ = in.gamma;
+    r_ = Array<T>(size * k_);
+    z_ = Array<T>(size * 2 * d_);
     const auto outcome = [&](const Columns& columns, std::int64_t sample, T* out) {
       const T* from = static_cast<const T*>(columns.data) + sample * columns.row;
-      for (std::int64_t c = 0; c < d_; ++c) out[c] = root_gamma_ * from[c * columns.column];
+      for (std::int64_t c = 0; c < d_; ++c) out[c] = from[c * columns.column];
     };
-    T* out = z_.data();
-    for (std::int64_t i = 0; i < size; ++i, out += width_) {
+    for (std::int64_t i = 0; i < size; ++i) {
       const std::int64_t sample = order_[i];
       const T* r = static_cast<const T*>(in.r.data) + sample * in.r.stride;
-      for (std::int64_t c = 0; c < k_; ++c) out[c] = root_scale_ * r[c];
+      std::copy(r, r + k_, r_.data() + i * k_);
       if (d_ == 0) continue;
       const bool treated = i < count_;
-      outcome(treated ? in.other_rows : in.factual, sample, out + k_);
-      outcome(treated ? in.factual : in.other_columns, sample, out + k_ + d_);
+      outcome(treated ? in.other_rows : in.factual, sample, z_.data() + i * 2 * d_);
+      outcome(treated ? in.factual : in.other_columns, sample, z_.data() + i * 2 * d_ + d_);
     }
   }
 
-  Points rows() const { return {z_.data(), width_, nullptr, count_}; }
-  Points columns() const {
-    return {z_.data() + count_ * width_, width_, nullptr, static_cast<std::int64_t>(order_.size()) - count_};
+  Points rows(const Array<T>& points, std::int64_t k) const { return {points.data(), k, nullptr, count_}; }
+  Points columns(const Array<T>& points, std::int64_t k) const {
+    return {points.data() + count_ * k, k, nullptr, static_cast<std::int64_t>(order_.size()) - count_};
   }
 
   std::vector<std::int64_t> order_;
-  std::int64_t count_ = 0, k_ = 0, d_ = 0, width_ = 0;
-  T root_scale_ = T(1), root_gamma_ = T(0);
-  Array<T> z_;
-  std::unique_ptr<PointTransport<T>> transport_;
+  std::int64_t count_ = 0, k_ = 0, d_ = 0;
+  double scale_ = 1.0, gamma_ = 0.0;
+  int threads_ = 1;
+  Array<T> r_, z_;
+  std::unique_ptr<Transport<T>> transport_;
 };
 
 }  // namespace
 
-std::unique_ptr<BalanceTerm> balance_term(const BalanceInput& input, const TermSolve& solve, void* value, TermReport& report) {
+std::unique_ptr<BalanceLoss> balance_loss(const BalanceInput& input, const LossSolve& solve, void* value, LossReport& report) {
   if (input.how.float64) return Balance<double>::make(input, solve, static_cast<double*>(value), report);
   return Balance<float>::make(input, solve, static_cast<float*>(value), report);
 }
 
-std::unique_ptr<OutcomeTerm> outcome_term(const OutcomeInput& input, const TermSolve& solve, void* value, TermReport& report) {
+std::unique_ptr<OutcomeLoss> outcome_loss(const OutcomeInput& input, const LossSolve& solve, void* value, LossReport& report) {
   if (input.float64) return Outcome<double>::make(input, solve, static_cast<double*>(value), report);
   return Outcome<float>::make(input, solve, static_cast<float*>(value), report);
 }

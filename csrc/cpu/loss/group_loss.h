@@ -10,8 +10,8 @@
 
 namespace wbm::cpu {
 
-// The solve of a term. epsilon NaN: 0.05 times the mean of D. `gradient` is implicit or frozen.
-struct TermSolve {
+// The solve of a loss. epsilon NaN: 0.05 times the mean of D. `gradient` is implicit or frozen.
+struct LossSolve {
   Method method = Method::accelerated;
   double tol = 1e-6;
   std::int64_t max_iter = 1000;
@@ -20,15 +20,15 @@ struct TermSolve {
   Gradient gradient = Gradient::implicit;
   int threads = 1;
   Interrupt* interrupt = nullptr;
-  bool keep = false;  // a gradient will be asked for
+  bool differentiable = false;  // a gradient will be taken
 };
 
-// What a term was found to be. Where `done` is false nothing else is known: an empty group, a propensity that is none, points
-// that coincide, a solve that was refused or did not converge. Whoever called has to tell.
-struct TermReport {
+// Diagnostics of a loss. Where `done` is false nothing else is known: an empty group, an invalid propensity, points that
+// coincide, a solve that was refused or did not converge. The caller then takes the operations of torch, which say why.
+struct LossReport {
   bool done = false;
   std::int64_t rows = 0;                     // treated samples
-  double ess_rows = 0.0, ess_columns = 0.0;  // effective sample sizes, of balance_term
+  double ess_rows = 0.0, ess_columns = 0.0;  // effective sample sizes, of a balance_loss
   double mass = 0.0, residual = 0.0;         // of the plan
 };
 
@@ -46,9 +46,9 @@ struct BalanceInput {
   bool scaled = false;                 // D is divided by its mean
 };
 
-class BalanceTerm {
+class BalanceLoss {
  public:
-  virtual ~BalanceTerm() = default;
+  virtual ~BalanceLoss() = default;
 
   // d_q (size) and d_phi (size, k), nullptr where not wanted, from dL/dvalue; q and phi (rows `stride` apart) as they were.
   // Returns the relative residual of the linear system.
@@ -56,7 +56,7 @@ class BalanceTerm {
                           void* d_phi) const = 0;
 };
 
-std::unique_ptr<BalanceTerm> balance_term(const BalanceInput& input, const TermSolve& solve, void* value, TermReport& report);
+std::unique_ptr<BalanceLoss> balance_loss(const BalanceInput& input, const LossSolve& solve, void* value, LossReport& report);
 
 // Outcomes (size, d) of one kind; element (i, c) at data[i * row + c * column].
 struct Columns {
@@ -76,16 +76,16 @@ struct OutcomeInput {
   double scale = 1.0, gamma = 0.0;
 };
 
-class OutcomeTerm {
+class OutcomeLoss {
  public:
-  virtual ~OutcomeTerm() = default;
+  virtual ~OutcomeLoss() = default;
 
-  // d_r (size, k), and where d_rows is given the gradients in z: those of treated samples go to d_rows, of the others to
+  // d_r (size, k) and the gradients in z, each where given: those of treated samples go to d_rows, of the others to
   // d_columns, at element strides of their own. What belongs to the other group is left as it is.
   virtual double gradient(const void* upstream, void* d_r, void* d_rows, void* d_columns, std::int64_t row,
                           std::int64_t column) const = 0;
 };
 
-std::unique_ptr<OutcomeTerm> outcome_term(const OutcomeInput& input, const TermSolve& solve, void* value, TermReport& report);
+std::unique_ptr<OutcomeLoss> outcome_loss(const OutcomeInput& input, const LossSolve& solve, void* value, LossReport& report);
 
 }  // namespace wbm::cpu

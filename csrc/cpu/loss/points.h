@@ -13,11 +13,20 @@ struct Points {
   std::int64_t count = 0;
 };
 
-// out_ij = |x_i - y_j|^2 = |x_i - c|^2 + |y_j - c|^2 - 2 <x_i - c, y_j - c>, c the mean of y, in the type of the points;
-// what rounding leaves below 0 is 0, and NaN stays. `scaled`: divided by its mean, (1/n) sum |x_i - c|^2 + (1/m) sum
-// |y_j - c|^2 (the mean of the products vanishes). Returns that mean. O(n m k).
-double squared_distances(const Points& x, const Points& y, std::int64_t k, bool float64, bool scaled, void* out,
+// out_ij = factor |x_i - y_j|^2 in the type of the points, to a few roundings of each entry wherever the points lie:
+//
+//     |x_i - c|^2 + |y_j - c|^2 - 2 <x_i - c, y_j - c>,  c the mean of y,
+//
+// where that loses no digits, and sum_c (x_ic - y_jc)^2 in the tiles where it would. `scaled`: divided by its mean in the
+// place of the factor, (1/n) sum |x_i - c|^2 + (1/m) sum |y_j - c|^2 (the mean of the products vanishes). Returns that mean,
+// which has no factor. O(n m k).
+double squared_distances(const Points& x, const Points& y, std::int64_t k, bool float64, bool scaled, double factor, void* out,
                          int threads);
+
+// The gradient of sum_ij w_ij |x_i - y_j|^2 times factor / 2, as rows of k entries, nullptr where not wanted:
+//     d_x_i = factor sum_j w_ij (x_i - y_j),   d_y_j = factor sum_i w_ij (y_j - x_i),   w (n, m) contiguous
+void distances_gradient(const void* w, const Points& x, const Points& y, std::int64_t k, bool float64, double factor, void* d_x,
+                        void* d_y, int threads);
 
 // Inverse propensity masses: softmax(w) over a group, with q the propensity of the treatment that the samples had,
 //

@@ -11,9 +11,9 @@ import torch
 
 from wbm_ext import losses
 from wbm_ext.errors import BalanceWarning, ConvergenceWarning
-from wbm_ext.losses import balancing, batch_kernels, escfr, one_call
+from wbm_ext.losses import balancing, escfr, fused
 
-pytestmark = pytest.mark.skipif(one_call.BACKEND != "native", reason="the compiled module is what is tested")
+pytestmark = pytest.mark.skipif(fused.BACKEND != "native", reason="the compiled module is what is tested")
 
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}
 
@@ -52,7 +52,7 @@ def agree(found, expected, dtype):
 def counted(monkeypatch):
     """How many losses were done in one call."""
     done = []
-    for module, name in ((balancing.one_call, "balance_value"), (escfr, "outcome_value")):
+    for module, name in ((balancing.fused, "balance_value"), (escfr, "outcome_value")):
         original = getattr(module, name)
 
         def call(*args, _original=original, **options):
@@ -92,7 +92,7 @@ def test_wbm_is_that_of_torch(monkeypatch, counted, size, options, leaves, dtype
 
     found = gradients(loss, z, phi)
     assert counted == [True]
-    composed(monkeypatch, balancing.one_call, "balance_value")
+    composed(monkeypatch, balancing.fused, "balance_value")
     agree(found, gradients(loss, z, phi), dtype)
 
 
@@ -265,7 +265,7 @@ def test_second_derivatives(monkeypatch, counted, name):
     assert all(counted)
     for one, other in zip(plain, first, strict=True):
         torch.testing.assert_close(one, other.detach(), rtol=1e-7, atol=1e-10)
-    composed(monkeypatch, balancing.one_call, "balance_value")
+    composed(monkeypatch, balancing.fused, "balance_value")
     composed(monkeypatch, escfr, "outcome_value")
     for one, other in zip(second, torch.autograd.grad(penalty()[1], used), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
@@ -349,8 +349,7 @@ def test_every_set_of_kernels_contracts_alike():
 
 def test_large_products_are_left_to_torch(monkeypatch, counted):
     z, treated, phi, *_ = batch(20, 3, torch.float32)
-    monkeypatch.setattr(one_call, "MOST_OPERATIONS", 100)
+    monkeypatch.setattr(fused, "MOST_OPERATIONS", 100)
     losses.wbm(z, treated, phi, logits=True, epsilon=1.0)
     losses.escfr_discrepancy(phi, treated, gamma=0.0)
     assert counted == [False, False]
-    assert batch_kernels.MOST_OPERATIONS > 100

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from wbm_ext._native import BACKEND, core
-from wbm_ext.losses.batch_kernels import MOST_OPERATIONS
 from wbm_ext.losses.discrepancy import judge_sizes
 from wbm_ext.losses.masses import propensity_bounds
 from wbm_ext.losses.options import AGAINST, MASSES
@@ -25,6 +24,7 @@ from wbm_ext.solver.checks import GRADIENTS, METHODS, REFERENCES, is_transformed
 from wbm_ext.solver.eager import FAITHFUL, warn_of_backward
 
 _NAN = float("nan")
+MOST_OPERATIONS = 1 << 25  # multiply-adds of a cost matrix; a loss of more is not held up by its operations
 _DIFFERENTIABLE = ("implicit", "frozen")
 Composed = Callable[..., Tensor]
 
@@ -171,7 +171,7 @@ def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: C
     wanted = torch.is_grad_enabled() and (q.requires_grad or phi.requires_grad)
     value = torch.empty((), dtype=kind)
     low, high = propensity_bounds(clip, logits)
-    term, count, ess_treated, ess_other, _, _ = core.cpu_balance_term(
+    term, count, ess_treated, ess_other, _, _ = core.cpu_balance_loss(
         q.data_ptr(), treated.data_ptr(), size, (phi.data_ptr(), phi.stride(0), phi.shape[1]),
         (kind == torch.float64, logits, masses == "softmax", low, high, against == "all", scaled),
         (*solve, wanted), value.data_ptr(),
@@ -287,7 +287,7 @@ def outcome_value(
         mask = mask.contiguous()
     wanted = torch.is_grad_enabled() and (r.requires_grad or (other is not None and other.requires_grad))
     value = torch.empty((), dtype=kind)
-    term, _, _, _, mass, residual = core.cpu_outcome_term(
+    term, _, _, _, mass, residual = core.cpu_outcome_loss(
         (r.data_ptr(), r.stride(0), size, k),
         *((0, treated) if mask is None else (mask.data_ptr(), 0)),
         d, factual, *sides, (kind == torch.float64, scale, gamma), (*solve, wanted), value.data_ptr(),
