@@ -119,11 +119,9 @@ def cpu_balance_loss(
 def cpu_outcome_loss(
     r: tuple[_Address, int, int, int],
     treated: _Address,
-    count: int,
     d: int,
     factual: _Columns,
-    other_rows: _Columns,
-    other_columns: _Columns,
+    other: _Columns,
     how: tuple[bool, float, float],
     solve: _LossSolve,
     value: _Address,
@@ -132,13 +130,7 @@ def cpu_balance_gradient(
     loss: BalanceLoss, q: _Address, phi: _Address, stride: int, upstream: _Address, d_q: _Address, d_phi: _Address
 ) -> float: ...
 def cpu_outcome_gradient(
-    loss: OutcomeLoss,
-    upstream: _Address,
-    d_r: _Address,
-    d_rows: _Address,
-    d_columns: _Address,
-    row: int,
-    column: int,
+    loss: OutcomeLoss, upstream: _Address, d_r: _Address, d_other: _Address, row: int, column: int
 ) -> float: ...
 def cuda_device_count() -> int: ...
 def cuda_workspace_bytes(problem: Problem) -> int: ...

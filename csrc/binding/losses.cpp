@@ -75,11 +75,10 @@ Made<BalanceLoss> balance(Address q, Address treated, std::int64_t size,
 
 using ColumnNumbers = std::tuple<Address, std::int64_t, std::int64_t>;
 
-// r as address, row stride, size, k; treated: 0, the first `count` are; outcomes of d columns as address, row and column stride
+// r as address, row stride, size, k; outcomes of d columns as address, row and column stride; how: float64, scale, gamma
 Made<OutcomeLoss> outcome(const std::tuple<Address, std::int64_t, std::int64_t, std::int64_t>& r, Address treated,
-                          std::int64_t count, std::int64_t d, const ColumnNumbers& factual, const ColumnNumbers& other_rows,
-                          const ColumnNumbers& other_columns, const std::tuple<bool, double, double>& how,
-                          const SolveNumbers& solve, Address value) {
+                          std::int64_t d, const ColumnNumbers& factual, const ColumnNumbers& other,
+                          const std::tuple<bool, double, double>& how, const SolveNumbers& solve, Address value) {
   const auto columns = [](const ColumnNumbers& numbers) {
     return cpu::Columns{at<const void>(std::get<0>(numbers)), std::get<1>(numbers), std::get<2>(numbers)};
   };
@@ -89,10 +88,8 @@ Made<OutcomeLoss> outcome(const std::tuple<Address, std::int64_t, std::int64_t, 
   input.k = k;
   input.d = d;
   input.treated = at<const std::uint8_t>(treated);
-  input.count = count;
   input.factual = columns(factual);
-  input.other_rows = columns(other_rows);
-  input.other_columns = columns(other_columns);
+  input.other = columns(other);
   std::tie(input.float64, input.scale, input.gamma) = how;
   return made<OutcomeLoss>(solve, [&](const LossSolve& options, LossReport& report) {
     return cpu::outcome_loss(input, options, at<void>(value), report);
@@ -144,9 +141,8 @@ void bind_losses(py::module_& module, bool (*pending)()) {
   py::class_<OutcomeLoss>(module, "OutcomeLoss", "A discrepancy of two groups solved, for its gradient; see csrc/cpu/loss/group_loss.h.");
   module.def("cpu_balance_loss", &balance, py::arg("q"), py::arg("treated"), py::arg("size"), py::arg("phi"), py::arg("how"),
              py::arg("solve"), py::arg("value"));
-  module.def("cpu_outcome_loss", &outcome, py::arg("r"), py::arg("treated"), py::arg("count"), py::arg("d"),
-             py::arg("factual"), py::arg("other_rows"), py::arg("other_columns"), py::arg("how"), py::arg("solve"),
-             py::arg("value"));
+  module.def("cpu_outcome_loss", &outcome, py::arg("r"), py::arg("treated"), py::arg("d"), py::arg("factual"),
+             py::arg("other"), py::arg("how"), py::arg("solve"), py::arg("value"));
   module.def(
       "cpu_balance_gradient",
       [](const BalanceLoss& loss, Address q, Address phi, std::int64_t stride, Address upstream, Address d_q, Address d_phi) {
@@ -157,12 +153,10 @@ void bind_losses(py::module_& module, bool (*pending)()) {
       py::arg("d_phi"));
   module.def(
       "cpu_outcome_gradient",
-      [](const OutcomeLoss& loss, Address upstream, Address d_r, Address d_rows, Address d_columns, std::int64_t row,
-         std::int64_t column) {
-        return loss.gradient(at<const void>(upstream), at<void>(d_r), at<void>(d_rows), at<void>(d_columns), row, column);
+      [](const OutcomeLoss& loss, Address upstream, Address d_r, Address d_other, std::int64_t row, std::int64_t column) {
+        return loss.gradient(at<const void>(upstream), at<void>(d_r), at<void>(d_other), row, column);
       },
-      release, py::arg("loss"), py::arg("upstream"), py::arg("d_r"), py::arg("d_rows"), py::arg("d_columns"), py::arg("row"),
-      py::arg("column"));
+      release, py::arg("loss"), py::arg("upstream"), py::arg("d_r"), py::arg("d_other"), py::arg("row"), py::arg("column"));
   module.def("cpu_squared_distances", &distances, release, py::arg("x"), py::arg("y"), py::arg("sets"), py::arg("out"));
   module.def("cpu_distances_gradient", &distances_gradient, release, py::arg("w"), py::arg("x"), py::arg("y"),
              py::arg("sets"), py::arg("d_x"), py::arg("d_y"));

@@ -12,7 +12,6 @@ import torch
 from wbm_ext import losses, solve
 from wbm_ext.ite import create
 from wbm_ext.ite.batches import Batch
-from wbm_ext.ite.frozen_plan import cost_matrix
 
 QUICK = {"epochs": 4, "batch_size": 32, "start_epoch": 1, "random_state": 3, "selection": None}
 
@@ -96,7 +95,9 @@ def test_the_gradient_is_that_of_the_cost_under_a_constant_plan(problem: Any) ->
     by_r, by_outcomes = torch.autograd.grad(value, (r, outcomes))
 
     with torch.no_grad():
-        plan = model._solve(cost_matrix(r, batch.y, outcomes, 12, 0.1, 0.05)).plan
+        plan = losses.escfr_transport(
+            r, torch.arange(21) < 12, batch.y, torch.cat([outcomes[0, :12], outcomes[1, 12:]]), gamma=0.05, tol=1e-9
+        ).result.plan
     cost = 0.1 * torch.cdist(r[:12], r[12:]).square()
     without, with_ = outcomes[0, :12, None] - batch.y[None, 12:], outcomes[1, None, 12:] - batch.y[:12, None]
     expected = (plan * (cost + 0.05 * (without.square() + with_.square()))).sum()
@@ -250,21 +251,3 @@ def test_a_plan_needs_both_groups_and_outcomes_where_they_count(problem: Any) ->
 def test_parameters_out_of_range_are_refused_by_name(params: dict[str, Any], message: str, small: Any) -> None:
     with pytest.raises(ValueError, match=message):
         create("escfr", **params).fit(**small.arguments)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("size", "width"), [(2, 1), (31, 3), (100, 60), (128, 60)])
-@pytest.mark.parametrize("gamma", [0.0, 0.0005, 0.3])
-def test_the_cost_of_a_batch_is_the_public_one_bit_for_bit(
-    gamma: float, size: int, width: int, dtype: torch.dtype
-) -> None:
-    rng = torch.Generator().manual_seed(size)
-    r = torch.randn(size, width, generator=rng, dtype=dtype)
-    y, outcomes = torch.randn(size, generator=rng, dtype=dtype), torch.randn(2, size, generator=rng, dtype=dtype)
-    for n in {1, size // 3 or 1, size - 1}:
-        if gamma:
-            sides = (r[:n], r[n:], y[:n], y[n:], outcomes[0, :n], outcomes[1, n:])
-            expected = losses.pfor_cost(*sides, gamma=gamma, distance_scale=0.1)
-        else:
-            expected = losses.squared_distances(r[:n], r[n:]) * 0.1
-        assert torch.equal(cost_matrix(r, y, outcomes, n, 0.1, gamma), expected)

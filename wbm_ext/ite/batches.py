@@ -19,6 +19,15 @@ class Batch(NamedTuple):
     treated: int
 
     @property
+    def treatment(self) -> Tensor:
+        """(B,) bool."""
+        return torch.arange(len(self.y), device=self.y.device) < self.treated
+
+    def counterfactual(self, outcomes: Tensor) -> Tensor:
+        """Of the outcomes (2, B) of both arms those of the arm that each unit is not in, (B,)."""
+        return torch.cat([outcomes[0, : self.treated], outcomes[1, self.treated :]])
+
+    @property
     def one_group(self) -> bool:
         """True if one of the two groups is empty."""
         return self.treated in (0, len(self.y))

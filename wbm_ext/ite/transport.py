@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,20 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wbm_ext import losses
 from wbm_ext.datasets._arrays import check_same_length
 from wbm_ext.errors import check_name
 from wbm_ext.ite.arguments import as_outcome, as_treatment
 from wbm_ext.ite.balancing import BalancedEstimator
 from wbm_ext.ite.batches import Batch
 from wbm_ext.ite.defaults import default
-from wbm_ext.ite.frozen_plan import cost_matrix, frozen_transport
-from wbm_ext.losses.fused import outcome_value
+from wbm_ext.losses.escfr import escfr_solved
 from wbm_ext.parameters import check_flag, check_integer, check_number
-from wbm_ext.solver import SinkhornResult, solve
-
-
-def _ignore(result: SinkhornResult) -> None:
-    pass
+from wbm_ext.solver import solve
 
 
 def _mean(values: Sequence[Tensor | float]) -> float:
@@ -96,58 +92,29 @@ class TransportEstimator(BalancedEstimator):
         """Return γ for outcomes as they are trained."""
         return 0.0
 
-    def _solve(self, cost: Tensor) -> SinkhornResult:
+    def _options(self) -> dict[str, Any]:
+        """Options of the loss and of the solve in it."""
         kappa, reference = self._relaxation()
-        return solve(
-            cost,
-            epsilon=self.epsilon,
-            kappa=kappa,
-            reference=reference,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
+        return {
+            "gamma": self._gamma(), "distance_scale": self.cost_scale, "epsilon": self.epsilon, "kappa": kappa,
+            "reference": reference, "tol": self.tol, "max_iter": self.max_iter,
+        }  # fmt: skip
 
     def _discrepancy(self, batch: Batch, r: Tensor, outcomes: Tensor) -> Tensor:
-        kappa, reference = self._relaxation()
-        gamma = self._gamma()
-        found = outcome_value(
-            *(r, batch.treated, batch.y, outcomes),
-            scale=self.cost_scale,
-            gamma=gamma,
-            epsilon=self.epsilon,
-            kappa=kappa,
-            reference=reference,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            grad="frozen",
-            composed=lambda *tensors: self._composed(batch, *tensors, seen=_ignore),
-        )
-        if found is None:
-            return self._composed(batch, r, outcomes, seen=self._note)
-        self._seen.append((found.mass, found.residual))
+        options = self._options()
+        other = batch.counterfactual(outcomes) if options["gamma"] > 0 else None
+        found = escfr_solved(r, batch.treatment, batch.y, other, **options)
+        self._solves.append((found.transported_mass, found.residual))
         return found.value
-
-    def _composed(self, batch: Batch, r: Tensor, outcomes: Tensor, *, seen: Callable[[SinkhornResult], None]) -> Tensor:
-        """The discrepancy in operations of torch around a solve."""
-        return frozen_transport(
-            *(r, outcomes, batch.y, batch.treated),
-            scale=self.cost_scale,
-            gamma=self._gamma(),
-            solver=self._solve,
-            seen=seen,
-        )
-
-    def _note(self, result: SinkhornResult) -> None:
-        self._seen.append((result.transported_mass, result.residual))
 
     def _start_epoch(self, epoch: int) -> None:
         super()._start_epoch(epoch)
-        self._seen: list[tuple[Tensor | float, Tensor | float]] = []
+        self._solves: list[tuple[Tensor | float, Tensor | float]] = []
 
     def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
         super()._diagnose(epoch, record)
-        if self._seen:
-            means = [_mean(values) for values in zip(*self._seen, strict=True)]
+        if self._solves:
+            means = [_mean(values) for values in zip(*self._solves, strict=True)]
             record.update(zip(("transported_mass", "residual"), means, strict=True))
 
     # ------------------------------------------------------------------ after fit
@@ -182,9 +149,14 @@ class TransportEstimator(BalancedEstimator):
         with torch.no_grad():
             batch = Batch(torch.as_tensor(x[order]).to(like), torch.as_tensor(scaled).to(like), len(rows))
             r = self.model_.represent(batch.x)
-            outcomes = self.model_.heads(r)
-            cost = cost_matrix(r, batch.y, outcomes, batch.treated, self.cost_scale, self._gamma())
-            result = self._solve(cost)
+            other = batch.counterfactual(self.model_.heads(r))
+            n, options = batch.treated, self._options()
+            cost = losses.pfor_cost(
+                *(side for part in (r, batch.y, other) for side in (part[:n], part[n:])),
+                gamma=options.pop("gamma"),
+                distance_scale=options.pop("distance_scale"),
+            )
+            result = solve(cost, **options)
         return TransportPlan(
             result.plan.double().cpu().numpy(),
             cost.double().cpu().numpy(),

@@ -90,10 +90,10 @@ def warn_of_collapse(a: Tensor, b: Tensor, min_ess: float | None, ess: tuple[flo
     if ess is None:
         treated, other = (1.0 / float(torch.dot(w, w)) for w in (a.detach(), b.detach()))
         ess = treated, other
-    judge_sizes(ess, (len(a), len(b)), min_ess)
+    warn_of_sizes(ess, (len(a), len(b)), min_ess)
 
 
-def judge_sizes(ess: tuple[float, float], sizes: tuple[int, int], min_ess: float | None) -> None:
+def warn_of_sizes(ess: tuple[float, float], sizes: tuple[int, int], min_ess: float | None) -> None:
     """:func:`warn_of_collapse` for known effective sample sizes of the treated and the other samples."""
     share = MIN_ESS if min_ess is None else min_ess
     for side, size, ess_of_side in zip(("treated", "other"), sizes, ess, strict=True):

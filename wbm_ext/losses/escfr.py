@@ -11,7 +11,7 @@ from torch import Tensor
 from wbm_ext.losses.checks import check_batch, check_points
 from wbm_ext.losses.costs import outcome_columns, pfor_cost, relative_strengths, squared_distances
 from wbm_ext.losses.discrepancy import Discrepancy
-from wbm_ext.losses.fused import outcome_value
+from wbm_ext.losses.fused import Solved, outcome_value
 from wbm_ext.losses.groups import split
 from wbm_ext.losses.options import check_options, options_of, same_parameters
 from wbm_ext.losses.potentials import PotentialsCache
@@ -162,13 +162,21 @@ def escfr_discrepancy(*args: Any, **options: Any) -> Tensor:
     >>> round(float(value.detach()), 4), r.grad.shape
     (0.0478, torch.Size([4, 1]))
     """
+    return escfr_solved(*args, **options).value
+
+
+def escfr_solved(*tensors: Any, **options: Any) -> Solved:
+    """:func:`escfr_discrepancy` with the plan's mass and marginal residual: one call of the kernels where it can be."""
     given = {**_OPTIONS, **options}
-    value = _in_one_call(args, given) if len(given) == len(_OPTIONS) else None
-    return escfr_transport(*args, **options).value if value is None else value
+    found = _fused(tensors, given) if len(given) == len(_OPTIONS) else None
+    if found is not None:
+        return found
+    full = escfr_transport(*tensors, **options)
+    return Solved(full.value, full.transported_mass, full.residual)
 
 
-def _in_one_call(tensors: tuple[Any, ...], options: dict[str, Any]) -> Tensor | None:
-    """The same as one call of the kernels; None where something is unusual, and ``escfr_transport`` has to judge."""
+def _fused(tensors: tuple[Any, ...], options: dict[str, Any]) -> Solved | None:
+    """None where something is unusual: ``escfr_transport`` then says what."""
     r, treated, outcome, other, index = (*tensors, None, None, None)[:5] if 2 <= len(tensors) <= 5 else (None,) * 5
     gamma, scale = options["gamma"], options["distance_scale"]
     if (
@@ -191,11 +199,10 @@ def _in_one_call(tensors: tuple[Any, ...], options: dict[str, Any]) -> Tensor | 
     def composed(r: Tensor, other: Tensor | None) -> Tensor:
         return escfr_transport(r, treated, outcome, other, **options).value
 
-    found = outcome_value(
+    return outcome_value(
         *(r, treated, outcome, other),
         scale=scale,
         gamma=gamma,
         composed=composed,
         **{name: options[name] for name in ("epsilon", "kappa", "reference", "tol", "max_iter", "grad")},
     )
-    return None if found is None else found.value

@@ -1,10 +1,10 @@
 """A whole loss of a batch as one call of the CPU kernels, forward and backward: ``csrc/cpu/loss/group_loss.h``.
 
 A training step on some hundred samples spends more time around the solve than in it. Where nothing looks into the loss
-(the compiler, ``torch.func``, dispatch modes, subclasses, other devices, a cache) and nothing is unusual about it, its
+(the compiler, ``torch.func``, dispatch modes, subclasses, other devices) and nothing is unusual about its arguments,
 masses, cost and solve are one call, and so is the gradient, which needs no matrix of the size of D. Else these
-functions return None, before any work or after it, and the operations of ``balancing``, ``escfr`` or the caller do the
-same; they tell what is wrong with arguments, and they are what a second derivative goes through.
+functions return None, and the operations of ``balancing`` and ``escfr`` compute the same: they say what is wrong with
+arguments, and a second derivative goes through them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wbm_ext._native import BACKEND, core
-from wbm_ext.losses.discrepancy import judge_sizes
+from wbm_ext.losses.discrepancy import warn_of_sizes
 from wbm_ext.losses.masses import propensity_bounds
 from wbm_ext.losses.options import AGAINST, MASSES
 from wbm_ext.solver.checks import GRADIENTS, METHODS, REFERENCES, is_transformed
@@ -33,8 +33,8 @@ class Solved(NamedTuple):
     """A loss, connected to its graph, and its plan's mass and marginal residual."""
 
     value: Tensor
-    mass: float
-    residual: float
+    transported_mass: float | Tensor
+    residual: float | Tensor
 
 
 def _takes(*tensors: Tensor) -> bool:
@@ -77,25 +77,25 @@ def _again(
     """The gradients in operations that can be differentiated again."""
     with torch.enable_grad():
         # the upstream gradient depends on the inputs too, and is not to be differentiated here
-        own = [
+        leaves = [
             x if x is None else x.view_as(x) if needed else x.detach() for x, needed in zip(inputs, needs, strict=True)
         ]
-        wanted = [x for x, needed in zip(own, needs, strict=True) if x is not None and needed]
-        found = iter(torch.autograd.grad(composed(*own), wanted, upstream, create_graph=True, allow_unused=True))
+        wanted = [x for x, needed in zip(leaves, needs, strict=True) if x is not None and needed]
+        found = iter(torch.autograd.grad(composed(*leaves), wanted, upstream, create_graph=True, allow_unused=True))
     return [next(found) if needed else None for needed in needs]
 
 
-def _judge(residual: float, tol: float) -> None:
+def _warn_of_residual(residual: float, tol: float) -> None:
     limit = max(tol, FAITHFUL)
     if residual > limit:
         warn_of_backward(residual, limit)
 
 
-class _Held(NamedTuple):
-    """What the graph holds of a loss: the solved term, and the same in operations of torch."""
+class _Fused(NamedTuple):
+    """What the graph keeps of a loss: the solved problem, and the same loss in operations of torch."""
 
-    term: Any
-    treated: Tensor | None
+    loss: Any
+    treated: Tensor
     tol: float
     composed: Composed
 
@@ -103,26 +103,26 @@ class _Held(NamedTuple):
 class _Balance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        q, phi, ctx.held, value = inputs
-        ctx.save_for_backward(q, phi, ctx.held.treated)
+        q, phi, ctx.fused, value = inputs
+        ctx.save_for_backward(q, phi, ctx.fused.treated)
         return value.pop()
 
     @staticmethod
     def backward(ctx: Any, *upstreams: Any) -> tuple[Tensor | None, ...]:
         q, phi, treated = ctx.saved_tensors
-        held, (by_q, by_phi, *_), (upstream,) = ctx.held, ctx.needs_input_grad, upstreams
+        fused, (by_q, by_phi, *_), (upstream,) = ctx.fused, ctx.needs_input_grad, upstreams
         if torch.is_grad_enabled() or is_transformed(upstream):
             inputs, needs = (q, treated, phi), (by_q, False, by_phi)
-            d_q, _, d_phi = _again(held.composed, inputs, needs, upstream)
+            d_q, _, d_phi = _again(fused.composed, inputs, needs, upstream)
             return d_q, d_phi, None, None
         q, phi = q.contiguous(), phi.contiguous() if phi.stride(1) != 1 else phi
         d_q = torch.empty_like(q) if by_q else None
         d_phi = torch.empty(phi.shape, dtype=phi.dtype) if by_phi else None
         residual = core.cpu_balance_gradient(
-            held.term, q.data_ptr(), phi.data_ptr(), phi.stride(0), upstream.data_ptr(),
+            fused.loss, q.data_ptr(), phi.data_ptr(), phi.stride(0), upstream.data_ptr(),
             0 if d_q is None else d_q.data_ptr(), 0 if d_phi is None else d_phi.data_ptr(),
         )  # fmt: skip
-        _judge(residual, held.tol)
+        _warn_of_residual(residual, fused.tol)
         return d_q, d_phi, None, None
 
 
@@ -171,67 +171,51 @@ def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: C
     wanted = torch.is_grad_enabled() and (q.requires_grad or phi.requires_grad)
     value = torch.empty((), dtype=kind)
     low, high = propensity_bounds(clip, logits)
-    term, count, ess_treated, ess_other, _, _ = core.cpu_balance_loss(
+    loss, count, ess_treated, ess_other, _, _ = core.cpu_balance_loss(
         q.data_ptr(), treated.data_ptr(), size, (phi.data_ptr(), phi.stride(0), phi.shape[1]),
         (kind == torch.float64, logits, masses == "softmax", low, high, against == "all", scaled),
         (*solve, wanted), value.data_ptr(),
     )  # fmt: skip
-    if term is None:
+    if loss is None:
         return None
-    judge_sizes((ess_treated, ess_other), (count, size if against == "all" else size - count), min_ess)
+    warn_of_sizes((ess_treated, ess_other), (count, size if against == "all" else size - count), min_ess)
     if not wanted:
         return value
-    return _Balance.apply(q, phi, _Held(term, treated, options["tol"], composed), [value])  # type: ignore[no-untyped-call,no-any-return]
+    return _Balance.apply(q, phi, _Fused(loss, treated, options["tol"], composed), [value])  # type: ignore[no-untyped-call,no-any-return]
 
 
 class _Outcome(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        r, other, ctx.held, value = inputs
-        ctx.save_for_backward(r, other, ctx.held.treated)
+        r, other, ctx.fused, value = inputs
+        ctx.save_for_backward(r, other, ctx.fused.treated)
         return value.pop()
 
     @staticmethod
     def backward(ctx: Any, *upstreams: Any) -> tuple[Tensor | None, ...]:
         r, other, _ = ctx.saved_tensors
-        held, (by_r, by_other, *_), (upstream,) = ctx.held, ctx.needs_input_grad, upstreams
+        fused, (by_r, by_other, *_), (upstream,) = ctx.fused, ctx.needs_input_grad, upstreams
         if torch.is_grad_enabled() or is_transformed(upstream):
-            return *_again(held.composed, (r, other), (by_r, by_other), upstream), None, None
-        d_r = torch.empty(r.shape, dtype=r.dtype)
-        d_other = torch.zeros(other.shape, dtype=r.dtype) if by_other else None
-        rows, columns = (_NOWHERE, _NOWHERE) if d_other is None else _sides(d_other, held.treated is None)
+            return *_again(fused.composed, (r, other), (by_r, by_other), upstream), None, None
+        d_r = torch.empty(r.shape, dtype=r.dtype) if by_r else None
+        d_other = torch.empty(other.shape, dtype=r.dtype) if by_other else None
         residual = core.cpu_outcome_gradient(
-            held.term, upstream.data_ptr(), d_r.data_ptr(), rows[0], columns[0], rows[1], rows[2]
+            fused.loss, upstream.data_ptr(), 0 if d_r is None else d_r.data_ptr(), *_columns(d_other)
         )
-        _judge(residual, held.tol)
-        return (d_r if by_r else None), d_other, None, None
+        _warn_of_residual(residual, fused.tol)
+        return d_r, d_other, None, None
 
 
-_NOWHERE = (0, 0, 0)
-
-
-def _columns(values: Tensor) -> tuple[int, int, int]:
-    """Address and strides of outcomes (B,) or (B, d)."""
+def _columns(values: Tensor | None) -> tuple[int, int, int]:
+    """Address and strides of outcomes (B,) or (B, d); 0 for None."""
+    if values is None:
+        return 0, 0, 0
     return values.data_ptr(), values.stride(0), values.stride(1) if values.dim() == 2 else 0
-
-
-def _sides(other: Tensor, arms: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Outcomes of the other arm for the treated samples, and for the others."""
-    return (_columns(other[0]), _columns(other[1])) if arms else (_columns(other), _columns(other))
-
-
-def _fits(mask: Tensor, size: int, outcome: Tensor | None, other: Tensor | None) -> bool:
-    """Whether groups and outcomes have the shapes that they should have."""
-    if mask.dtype != torch.bool or mask.shape != (size,):
-        return False
-    if outcome is None or other is None:
-        return True
-    return outcome.dim() in (1, 2) and outcome.shape == other.shape and len(outcome) == size and outcome.numel() > 0
 
 
 def outcome_value(
     r: Tensor,
-    treated: Tensor | int,
+    treated: Tensor,
     outcome: Tensor | None,
     other: Tensor | None,
     *,
@@ -250,28 +234,29 @@ def outcome_value(
     Parameters
     ----------
     r : Tensor, shape (B, k)
-    treated : Tensor of bool, shape (B,), or int
-        A number: so many samples from the first on are treated.
-    outcome : Tensor, shape (B,) or (B, d)
-        y; not read for γ = 0.
-    other : Tensor, shape of ``outcome``; (2, B) where ``treated`` is a number
-        z, the predicted outcome of the arm that a sample is not in; of shape (2, B) both arms, of which row 0 is read
-        for treated samples and row 1 for the others.
+    treated : Tensor of bool, shape (B,)
+    outcome, other : Tensor, shape (B,) or (B, d)
+        y, and z, the predicted outcome of the arm that a sample is not in; not read for γ = 0.
     composed : callable, (r, other) -> Tensor
         The same in operations of torch.
     """
-    mask = treated if isinstance(treated, Tensor) else None
+    outcomes: tuple[Tensor, ...] = ()
     if gamma == 0:
         outcome = other = None
-    elif outcome is None or other is None or not _takes(outcome, other) or not outcome.dtype == other.dtype == r.dtype:
+    elif outcome is None or other is None:
         return None
-    if not (_takes(r) if mask is None else _takes(r, mask)) or r.dim() != 2:
+    else:
+        outcomes = (outcome, other)
+    if not _takes(r, treated, *outcomes) or r.dim() != 2:
         return None
     kind, (size, k) = r.dtype, r.shape
     if (
         kind not in (torch.float32, torch.float64)
+        or treated.dtype != torch.bool
+        or treated.shape != (size,)
         or not 0 < size * size * k <= 4 * MOST_OPERATIONS
-        or (mask is not None and not _fits(mask, size, outcome, other))
+        or any(x.dtype != kind or x.dim() not in (1, 2) or len(x) != size or not x.numel() for x in outcomes)
+        or (outcome is not None and other is not None and outcome.shape != other.shape)
     ):
         return None
     solve = _solve_numbers(epsilon, kappa, reference, tol, max_iter, grad)
@@ -279,22 +264,16 @@ def outcome_value(
         return None
     if r.stride(1) != 1:
         r = r.contiguous()
-    factual, sides, d = _NOWHERE, (_NOWHERE, _NOWHERE), 0
-    if outcome is not None and other is not None:
-        factual, sides = _columns(outcome), _sides(other, mask is None)
-        d = outcome.shape[1] if outcome.dim() == 2 else 1
-    if mask is not None:
-        mask = mask.contiguous()
+    d = 0 if outcome is None else outcome.shape[1] if outcome.dim() == 2 else 1
+    treated = treated.contiguous()
     wanted = torch.is_grad_enabled() and (r.requires_grad or (other is not None and other.requires_grad))
     value = torch.empty((), dtype=kind)
-    term, _, _, _, mass, residual = core.cpu_outcome_loss(
-        (r.data_ptr(), r.stride(0), size, k),
-        *((0, treated) if mask is None else (mask.data_ptr(), 0)),
-        d, factual, *sides, (kind == torch.float64, scale, gamma), (*solve, wanted), value.data_ptr(),
+    loss, _, _, _, mass, residual = core.cpu_outcome_loss(
+        (r.data_ptr(), r.stride(0), size, k), treated.data_ptr(), d, _columns(outcome), _columns(other),
+        (kind == torch.float64, scale, gamma), (*solve, wanted), value.data_ptr(),
     )  # fmt: skip
-    if term is None:
+    if loss is None:
         return None
     if wanted:
-        held = _Held(term, mask, tol, composed)
-        value = _Outcome.apply(r, other, held, [value])  # type: ignore[no-untyped-call]
+        value = _Outcome.apply(r, other, _Fused(loss, treated, tol, composed), [value])  # type: ignore[no-untyped-call]
     return Solved(value, mass, residual)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "cpu/problem/saved_plan.h"
@@ -247,19 +246,15 @@ class Outcome final : public OutcomeLoss {
     const std::int64_t size = in.r.count;
     auto loss = std::unique_ptr<Outcome>(new Outcome);
     loss->order_.resize(size);
-    loss->count_ = in.count;
-    if (in.treated)
-      loss->count_ = partition(in.treated, size, loss->order_.data());
-    else
-      std::iota(loss->order_.begin(), loss->order_.end(), std::int64_t(0));
+    loss->count_ = partition(in.treated, size, loss->order_.data());
     if (loss->count_ == 0 || loss->count_ == size) return nullptr;
     loss->gather(in);
     loss->threads_ = solve.threads;
     const std::int64_t n = loss->count_, m = size - n;
     loss->transport_ = std::make_unique<Transport<T>>(uniform(n), uniform(m), solve);
     T* cost = loss->transport_->cost();
-    const double mean =
-        squared_distances(loss->rows(loss->r_, in.k), loss->columns(loss->r_, in.k), in.k, sizeof(T) == 8, false, in.scale, cost, solve.threads);
+    const double mean = squared_distances(loss->rows(loss->r_, in.k), loss->columns(loss->r_, in.k), in.k, sizeof(T) == 8, false,
+                                          in.scale, cost, solve.threads);
     if (!std::isfinite(mean)) return nullptr;
     if (in.d > 0) {
       const std::int64_t width = 2 * in.d;
@@ -272,8 +267,7 @@ class Outcome final : public OutcomeLoss {
     return loss;
   }
 
-  double gradient(const void* upstream, void* d_r, void* d_rows, void* d_columns, std::int64_t row,
-                  std::int64_t column) const override {
+  double gradient(const void* upstream, void* d_r, void* d_other, std::int64_t row, std::int64_t column) const override {
     const std::int64_t n = transport_->rows(), m = transport_->columns(), width = 2 * d_;
     std::vector<double> d_a(n), d_b(m);
     const Array<T> w(n * m), d_points((n + m) * std::max(k_, width));
@@ -288,10 +282,10 @@ class Outcome final : public OutcomeLoss {
       for (std::int64_t i = 0; i < n + m; ++i)
         std::copy(d_points.data() + i * k_, d_points.data() + (i + 1) * k_, static_cast<T*>(d_r) + order_[i] * k_);
     }
-    if (d_rows) {
+    if (d_other) {
       distances(z_, width, gamma_);
       for (std::int64_t i = 0; i < n + m; ++i) {
-        T* out = static_cast<T*>(i < n ? d_rows : d_columns) + order_[i] * row;
+        T* out = static_cast<T*>(d_other) + order_[i] * row;
         const T* d = d_points.data() + i * width + (i < n ? 0 : d_);
         for (std::int64_t c = 0; c < d_; ++c) out[c * column] = d[c];
       }
@@ -321,8 +315,8 @@ class Outcome final : public OutcomeLoss {
       std::copy(r, r + k_, r_.data() + i * k_);
       if (d_ == 0) continue;
       const bool treated = i < count_;
-      outcome(treated ? in.other_rows : in.factual, sample, z_.data() + i * 2 * d_);
-      outcome(treated ? in.factual : in.other_columns, sample, z_.data() + i * 2 * d_ + d_);
+      outcome(treated ? in.other : in.factual, sample, z_.data() + i * 2 * d_);
+      outcome(treated ? in.factual : in.other, sample, z_.data() + i * 2 * d_ + d_);
     }
   }
 

@@ -69,9 +69,8 @@ struct Columns {
 struct OutcomeInput {
   Points r;                               // r.count = size
   std::int64_t k = 0, d = 0;              // d = 0: no outcomes
-  const std::uint8_t* treated = nullptr;  // nullptr: the first `count` are
-  std::int64_t count = 0;
-  Columns factual, other_rows, other_columns;  // z of treated samples, and of the others
+  const std::uint8_t* treated = nullptr;
+  Columns factual, other;                 // y and z
   bool float64 = false;
   double scale = 1.0, gamma = 0.0;
 };
@@ -80,10 +79,8 @@ class OutcomeLoss {
  public:
   virtual ~OutcomeLoss() = default;
 
-  // d_r (size, k) and the gradients in z, each where given: those of treated samples go to d_rows, of the others to
-  // d_columns, at element strides of their own. What belongs to the other group is left as it is.
-  virtual double gradient(const void* upstream, void* d_r, void* d_rows, void* d_columns, std::int64_t row,
-                          std::int64_t column) const = 0;
+  // d_r (size, k) and d_other (size, d) at element strides of its own, each where given.
+  virtual double gradient(const void* upstream, void* d_r, void* d_other, std::int64_t row, std::int64_t column) const = 0;
 };
 
 std::unique_ptr<OutcomeLoss> outcome_loss(const OutcomeInput& input, const LossSolve& solve, void* value, LossReport& report);
