@@ -175,7 +175,7 @@ class _Backward(torch.autograd.Function):
 
 
 class _Eager(torch.autograd.Function):
-    """The kernel of the CPU without dispatch: the same as :class:`_SquaredDistances` in half the time of a small call."""
+    """The CPU kernel without dispatch: :class:`_SquaredDistances` in half the time of a small call."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
