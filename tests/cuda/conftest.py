@@ -14,7 +14,9 @@ def shim(tmp_path_factory: pytest.TempPathFactory):
     from kernel_shims import ForwardShim, compiled
 
     path = tmp_path_factory.mktemp("kernels") / "forward.so"
-    return ForwardShim(compiled(path, "solve/forward", ("forward", "faulty"), "-DWBM_HELD_COLUMNS=24"))
+    return ForwardShim(
+        compiled(path, ("solve/forward", "solve/registers"), ("forward", "faulty"), "-DWBM_HELD_COLUMNS=24")
+    )
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,6 @@ def backward_shim(tmp_path_factory: pytest.TempPathFactory):
     from kernel_shims import BackwardShim, compiled
 
     path = tmp_path_factory.mktemp("kernels") / "backward.so"
-    shim = BackwardShim(compiled(path, "gradient/backward", ("backward",), "-DWBM_SYSTEM_BLOCK_SIDE=24"))
+    shim = BackwardShim(compiled(path, ("gradient/backward",), ("backward",), "-DWBM_SYSTEM_BLOCK_SIDE=24"))
     shim.multiprocessors(6)
     return shim

@@ -9,7 +9,7 @@ import numpy as np
 from kernel_cases import KAPPAS, SINKHORN, Case, make
 from kernel_shims import Backward, ForwardShim, check, solve_on_cpu
 
-BLOCK, CLUSTER, GRID, LAUNCHES = range(4)
+BLOCK, CLUSTER, GRID, LAUNCHES, REGISTERS = range(5)
 IMPLICIT, FROZEN, UNROLLED = 0, 1, 2
 SMALL, LARGE, WIDE = (13, 21), (31, 28), (22, 37)  # one block solves the system; a team of blocks, either side kept
 

@@ -28,13 +28,13 @@ SHIM = ROOT / "tests" / "cuda" / "host"
 FLAGS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-U_FORTIFY_SOURCE", "-DWBM_CUDA_ON_CPU")
 
 
-def compiled(path: Path, kernels: str, entries: tuple[str, ...], *definitions: str) -> Path:
-    """``csrc/cuda/<kernels>.cu`` with the scheduler and the named files of ``host`` as a shared library."""
+def compiled(path: Path, kernels: tuple[str, ...], entries: tuple[str, ...], *definitions: str) -> Path:
+    """The named files of ``csrc/cuda`` with the scheduler and the named files of ``host`` as a shared library."""
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     if shutil.which(compiler[0]) is None:
         pytest.skip("needs a C++ compiler (CXX or g++)")
     sources = [
-        ROOT / "csrc" / "cuda" / f"{kernels}.cu",
+        *(ROOT / "csrc" / "cuda" / f"{name}.cu" for name in kernels),
         *(SHIM / f"{name}.cpp" for name in ("fibers", "call", *entries)),
     ]
     folders = (f"-I{folder}" for folder in (ROOT / "csrc", SHIM))
@@ -138,9 +138,9 @@ class Shim:
             getattr(self.library, name).restype = ctypes.c_char_p
         assert self.library.wbm_call_bytes() == ctypes.sizeof(self.CALL)
 
-    def device(self, multiprocessors: int, shared: int, cluster: int, cooperative: bool) -> None:
+    def device(self, multiprocessors: int, shared: int, cluster: int, cooperative: bool, registers: int = 0) -> None:
         """The device from now on; without shared memory every step of an iteration is a launch."""
-        self.library.wbm_device(multiprocessors, ctypes.c_size_t(shared), cluster, int(cooperative))
+        self.library.wbm_device(multiprocessors, ctypes.c_size_t(shared), cluster, int(cooperative), registers)
 
     def barriers(self, solves: Callable[[], object]) -> list[str]:
         """Those that are passed meanwhile, by file and line."""

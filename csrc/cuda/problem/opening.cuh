@@ -32,31 +32,34 @@ WBM_DEVICE double open_state(State& state, const Problem& problem, std::int64_t 
   }
   if (thread_x() == 0)
     state = {epsilon, 1.0 / epsilon, open_side(kappa1, epsilon, total_a, problem.reference),
-             open_side(kappa2, epsilon, total_b * scale, problem.reference), 0, kInf, 0, 0, status, 0};
+             open_side(kappa2, epsilon, total_b * scale, problem.reference), 0, kInf, 0, 0, status, 0, 0.0, 0.0};
   return scale;
 }
 
 // A block per problem, O(n + m): totals, constants, rescaled b, log a and log b.
 template <typename T>
-WBM_KERNEL(kMaxThreads) open_masses(Arguments<T> args) {
+WBM_DEVICE void open_masses_of(const Arguments<T>& args, std::int64_t p) {
   const Problem& problem = args.problem;
   const std::int64_t n = problem.n, m = problem.m;
-  for (std::int64_t p = block_x(); p < problem.batch; p += grid_x()) {
-    const double *a = problem.a + p * n, *b = problem.b + p * m;
-    double total_a = 0.0, total_b = 0.0;
-    bool invalid = false;
-    for (std::int64_t i = thread_x(); i < n; i += threads_x()) invalid |= !(a[i] >= 0.0), total_a += a[i];
-    for (std::int64_t j = thread_x(); j < m; j += threads_x()) invalid |= !(b[j] >= 0.0), total_b += b[j];
-    invalid = block_any(invalid);
-    total_a = block_sum(total_a);
-    total_b = block_sum(total_b);
-    const double scale = open_state(args.work.states[p], problem, p, total_a, total_b, invalid);
-    for (std::int64_t i = thread_x(); i < n; i += threads_x()) args.work.log_a[p * n + i] = log(a[i]);
-    for (std::int64_t j = thread_x(); j < m; j += threads_x()) {
-      args.work.b[p * m + j] = b[j] * scale;
-      args.work.log_b[p * m + j] = log(b[j] * scale);
-    }
+  const double *a = problem.a + p * n, *b = problem.b + p * m;
+  double total_a = 0.0, total_b = 0.0;
+  bool invalid = false;
+  for (std::int64_t i = thread_x(); i < n; i += threads_x()) invalid |= !(a[i] >= 0.0), total_a += a[i];
+  for (std::int64_t j = thread_x(); j < m; j += threads_x()) invalid |= !(b[j] >= 0.0), total_b += b[j];
+  invalid = block_any(invalid);
+  total_a = block_sum(total_a);
+  total_b = block_sum(total_b);
+  const double scale = open_state(args.work.states[p], problem, p, total_a, total_b, invalid);
+  for (std::int64_t i = thread_x(); i < n; i += threads_x()) args.work.log_a[p * n + i] = log(a[i]);
+  for (std::int64_t j = thread_x(); j < m; j += threads_x()) {
+    args.work.b[p * m + j] = b[j] * scale;
+    args.work.log_b[p * m + j] = log(b[j] * scale);
   }
+}
+
+template <typename T>
+WBM_KERNEL(kMaxThreads) open_masses(Arguments<T> args) {
+  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) open_masses_of(args, p);
 }
 
 // A block per row: may it carry mass, does D hold NaN or -inf, what is the largest |D_ij| that may carry mass.
@@ -128,29 +131,32 @@ WBM_DEVICE void refuse(const Arguments<T>& args, std::int64_t p, std::int32_t st
 
 // A block per problem, O(n + m): f = 0 and g = init (or 0), or the refusal.
 template <typename T>
-WBM_KERNEL(kMaxThreads) start(Arguments<T> args) {
+WBM_DEVICE void start_problem(const Arguments<T>& args, std::int64_t p) {
   const std::int64_t n = args.problem.n, m = args.problem.m;
-  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) {
-    State& state = args.work.states[p];
-    std::int32_t status = state.status;
-    double *f = args.solution.f + p * n, *g = args.solution.g + p * m;
-    bool invalid = false;
-    for (std::int64_t i = thread_x(); i < n; i += threads_x()) f[i] = 0.0;
-    for (std::int64_t j = thread_x(); j < m; j += threads_x()) {
-      const double value = args.options.init_g ? args.options.init_g[p * m + j] : 0.0;
-      invalid |= !(value < kInf);
-      // -inf marks a column that had no mass in the earlier solve; where it has now, start it at 0.
-      g[j] = args.work.b[p * m + j] > 0.0 ? (is_finite(value) ? value : 0.0) : -kInf;
-    }
-    // A default epsilon is 0.05 times the mean of D: with NaN in D it is NaN too, and the cause is the one to name.
-    if (status & kNanCost) status &= ~kInvalidStrength;
-    if (block_any(invalid)) status |= kInvalidInit;
-    if (args.solution.history) record(args, p, 0);
-    if (status & kRefused) refuse(args, p, status);
-    if (thread_x() != 0) continue;
-    state.status = status;
-    state.finished = (status & kRefused) != 0;
+  State& state = args.work.states[p];
+  std::int32_t status = state.status;
+  double *f = args.solution.f + p * n, *g = args.solution.g + p * m;
+  bool invalid = false;
+  for (std::int64_t i = thread_x(); i < n; i += threads_x()) f[i] = 0.0;
+  for (std::int64_t j = thread_x(); j < m; j += threads_x()) {
+    const double value = args.options.init_g ? args.options.init_g[p * m + j] : 0.0;
+    invalid |= !(value < kInf);
+    // -inf marks a column that had no mass in the earlier solve; where it has now, start it at 0.
+    g[j] = args.work.b[p * m + j] > 0.0 ? (is_finite(value) ? value : 0.0) : -kInf;
   }
+  // A default epsilon is 0.05 times the mean of D: with NaN in D it is NaN too, and the cause is the one to name.
+  if (status & kNanCost) status &= ~kInvalidStrength;
+  if (block_any(invalid)) status |= kInvalidInit;
+  if (args.solution.history) record(args, p, 0);
+  if (status & kRefused) refuse(args, p, status);
+  if (thread_x() != 0) return;
+  state.status = status;
+  state.finished = (status & kRefused) != 0;
+}
+
+template <typename T>
+WBM_KERNEL(kMaxThreads) start(Arguments<T> args) {
+  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) start_problem(args, p);
 }
 
 }  // namespace wbm::cuda

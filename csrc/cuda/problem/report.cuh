@@ -101,30 +101,33 @@ WBM_DEVICE std::int32_t final_status(const Options& options, const State& state,
 // A block per problem, O(n + m). <D,P> + eps sum P (log P - 1) = sum r f + sum c g - eps mass, since
 // eps log P = f + g - D; the product reference takes eps log(a b) off the potentials and adds eps sum(a) sum(b).
 template <typename T>
-WBM_KERNEL(kMaxThreads) report(Arguments<T> args) {
+WBM_DEVICE void report_problem(const Arguments<T>& args, std::int64_t p) {
   const std::int64_t n = args.problem.n, m = args.problem.m;
-  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) {
-    const State& state = args.work.states[p];
-    if (state.status & kRefused) continue;
-    const double mass = block_total(args.work.row_mass + p * n, n), sharp = block_total(args.work.row_cost + p * n, n);
-    const SideReport rows =
-        report_side(rows_of(args, state, p), args.solution.f + p * n, args.work.row_mass + p * n);
-    const SideReport columns =
-        report_side(columns_of(args, state, p), args.solution.g + p * m, args.work.column_mass + p * m);
-    if (thread_x() != 0) continue;
-    const double total_a = state.rows.total, total_b = state.columns.total;
-    const double scale = fmax(mass, 0.5 * (total_a + total_b));
-    const double residual = scale > 0.0 ? (rows.error + columns.error) / scale : 0.0;
-    double regularized = rows.objective + columns.objective - state.epsilon * mass;
-    if (args.problem.reference == Reference::product) regularized += state.epsilon * total_a * total_b;
-    args.solution.sharp[p] = sharp;
-    args.solution.regularized[p] = regularized;
-    args.solution.mass[p] = mass;
-    args.solution.residual[p] = residual;
-    args.solution.iterations[p] = state.iterations;
-    const double largest = args.problem.float64 ? 1.7976931348623157e308 : 3.4028234663852886e38;  // of D's type
-    args.solution.status[p] = final_status(args.options, state, largest, sharp, regularized, residual);
-  }
+  const State& state = args.work.states[p];
+  if (state.status & kRefused) return;
+  const double mass = block_total(args.work.row_mass + p * n, n), sharp = block_total(args.work.row_cost + p * n, n);
+  const SideReport rows =
+      report_side(rows_of(args, state, p), args.solution.f + p * n, args.work.row_mass + p * n);
+  const SideReport columns =
+      report_side(columns_of(args, state, p), args.solution.g + p * m, args.work.column_mass + p * m);
+  if (thread_x() != 0) return;
+  const double total_a = state.rows.total, total_b = state.columns.total;
+  const double scale = fmax(mass, 0.5 * (total_a + total_b));
+  const double residual = scale > 0.0 ? (rows.error + columns.error) / scale : 0.0;
+  double regularized = rows.objective + columns.objective - state.epsilon * mass;
+  if (args.problem.reference == Reference::product) regularized += state.epsilon * total_a * total_b;
+  args.solution.sharp[p] = sharp;
+  args.solution.regularized[p] = regularized;
+  args.solution.mass[p] = mass;
+  args.solution.residual[p] = residual;
+  args.solution.iterations[p] = state.iterations;
+  const double largest = args.problem.float64 ? 1.7976931348623157e308 : 3.4028234663852886e38;  // of D's type
+  args.solution.status[p] = final_status(args.options, state, largest, sharp, regularized, residual);
+}
+
+template <typename T>
+WBM_KERNEL(kMaxThreads) report(Arguments<T> args) {
+  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) report_problem(args, p);
 }
 
 // <mass, potential> / total
@@ -138,21 +141,24 @@ WBM_DEVICE double mean_potential(const Marginal& side, const double* potential) 
 // A block per problem, O(n + m). Both hard: f + t, g - t is as good for every t; t makes
 // <a,f>/sum(a) = <b,g>/sum(b).
 template <typename T>
-WBM_KERNEL(kMaxThreads) set_gauge(Arguments<T> args) {
+WBM_DEVICE void set_gauge_of(const Arguments<T>& args, std::int64_t p) {
   const std::int64_t n = args.problem.n, m = args.problem.m;
-  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) {
-    const State& state = args.work.states[p];
-    if (state.status & kRefused) continue;
-    const Marginal rows = rows_of(args, state, p), columns = columns_of(args, state, p);
-    if (!(rows.side.hard && columns.side.hard && rows.side.total > 0.0)) continue;
-    double *f = args.solution.f + p * n, *g = args.solution.g + p * m;
-    const double t = 0.5 * (mean_potential(columns, g) - mean_potential(rows, f));
-    if (!is_finite(t)) continue;
-    for (std::int64_t i = thread_x(); i < n; i += threads_x())
-      if (rows.active[i]) f[i] += t;
-    for (std::int64_t j = thread_x(); j < m; j += threads_x())
-      if (columns.active[j]) g[j] -= t;
-  }
+  const State& state = args.work.states[p];
+  if (state.status & kRefused) return;
+  const Marginal rows = rows_of(args, state, p), columns = columns_of(args, state, p);
+  if (!(rows.side.hard && columns.side.hard && rows.side.total > 0.0)) return;
+  double *f = args.solution.f + p * n, *g = args.solution.g + p * m;
+  const double t = 0.5 * (mean_potential(columns, g) - mean_potential(rows, f));
+  if (!is_finite(t)) return;
+  for (std::int64_t i = thread_x(); i < n; i += threads_x())
+    if (rows.active[i]) f[i] += t;
+  for (std::int64_t j = thread_x(); j < m; j += threads_x())
+    if (columns.active[j]) g[j] -= t;
+}
+
+template <typename T>
+WBM_KERNEL(kMaxThreads) set_gauge(Arguments<T> args) {
+  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) set_gauge_of(args, p);
 }
 
 }  // namespace wbm::cuda

@@ -49,6 +49,7 @@ struct State {
   std::int32_t since_best;   // tests since the residual last fell
   std::int32_t status;       // union of Status bits
   std::int32_t finished;     // refused, met or stagnated
+  double plan_mass, slack;   // registers.cuh: the plan's mass; relative error of its columns
 };
 
 // Arrays of the workspace, problem after problem: 49 n + 33 m bytes and a State per problem.

@@ -9,10 +9,13 @@
 //   peer(shared, rank)      the array of the block of that rank in the cluster (distributed shared memory)
 //   group_barrier           all threads of `blocks` blocks of a cooperative launch that share a counter (0 at first)
 //   shuffle_down            the value of the lane `offset` above (its own where there is none); whole warps only
+//   warp_any                true in every lane where any lane passed true; whole warps only, as are shuffles
 //   shuffle_xor, shuffle    the value of the lane whose number differs in these bits; of that lane
 //   atomic_or, atomic_max   integers only: their result does not depend on the order
 //   Half, Bfloat16          numbers of 16 bits, to be loaded and stored
 //   widened, narrowed<T>    a number of any type as float64, exactly; float64 to the nearest of type T
+//   fast_exp2, fast_log2, fast_reciprocal   float32 to a few units in the last place, one instruction each
+//   afresh                  the same number, which the compiler may not keep what it derived from: addresses of rare code
 //   WBM_SHARED              an array of the block, not initialised
 //   dynamic_shared<Type>    array that begins so many bytes into the shared memory that the launch asked for
 //   WBM_ARGUMENTS           before the parameter of a kernel that hands a reference to it to functions
@@ -22,6 +25,7 @@
 //   LoadsCode               while it lives this thread may load code, also where a stream is being captured
 //   WBM_KERNEL(threads)     blocks of at most so many threads; one of them a multiprocessor is enough, so that no
 //                           register is spilled for the sake of a second one
+//   WBM_PACKED_KERNEL(threads, blocks)   the same, so many blocks a multiprocessor at once
 #pragma once
 
 #include <cstddef>
@@ -47,6 +51,7 @@ struct Limits {
   std::size_t shared = 0;  // bytes of shared memory a block may have, static and dynamic
   int cluster = 1;         // largest cluster of blocks; 1: none
   bool cooperative = false;
+  int registers = 0;       // of 32 bits, a multiprocessor's
 };
 
 }  // namespace wbm::cuda
@@ -70,6 +75,7 @@ struct Limits {
 #define WBM_DEVICE __device__ __forceinline__
 #define WBM_FUNCTION __device__ __noinline__
 #define WBM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+#define WBM_PACKED_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define WBM_ARGUMENTS const __grid_constant__
 #define WBM_UNROLL _Pragma("unroll")
 #define WBM_ROLLED _Pragma("unroll 1")
@@ -100,6 +106,27 @@ WBM_DEVICE float shuffle_xor(float value, int bits) { return __shfl_xor_sync(0xf
 WBM_DEVICE double shuffle_xor(double value, int bits) { return __shfl_xor_sync(0xffffffffu, value, bits); }
 WBM_DEVICE float shuffle(float value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 WBM_DEVICE double shuffle(double value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
+WBM_DEVICE bool warp_any(bool value) { return __any_sync(0xffffffffu, value) != 0; }
+WBM_DEVICE float fast_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+WBM_DEVICE float fast_log2(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+WBM_DEVICE float fast_reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+WBM_DEVICE int afresh(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+WBM_DEVICE std::uint32_t bits_of(float value) { return __float_as_uint(value); }
 WBM_DEVICE void atomic_or(std::int32_t* address, std::int32_t bits) { atomicOr(address, bits); }
 WBM_DEVICE void atomic_max(std::uint64_t* address, std::uint64_t value) {
   atomicMax(reinterpret_cast<unsigned long long*>(address), static_cast<unsigned long long>(value));
@@ -257,6 +284,7 @@ inline Limits device_limits() {
   limits.multiprocessors = detail::attribute(cudaDevAttrMultiProcessorCount, device);
   limits.shared = static_cast<std::size_t>(detail::attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
   limits.cooperative = detail::attribute(cudaDevAttrCooperativeLaunch, device) != 0;
+  limits.registers = detail::attribute(cudaDevAttrMaxRegistersPerMultiprocessor, device);
   return limits;
 }
 

@@ -1,6 +1,7 @@
 // Which regime solves a batch: one readable place. The crossovers are by capacity, not yet measured.
 //
 //     regime    blocks a problem           matrix                         window (partial sums)
+//     registers 1                          registers                      -  (registers.cuh: float32 and 16 bits, sides to 224)
 //     block     1                          shared memory, else streamed   shared memory
 //     cluster   2, 4 or 8                  shared memory                  distributed shared memory
 //     grid      what the chip has left     shared memory, else streamed   device memory
@@ -22,7 +23,7 @@
 
 namespace wbm::cuda {
 
-enum class Regime { block, cluster, grid, launches };
+enum class Regime { block, cluster, grid, launches, registers };
 
 // Offsets into the dynamic shared memory of a block, in bytes; it begins with the buffer in which warps add up, and ends with
 // the kernel matrix, or with the column sums and the rows that a sweep keeps.
@@ -106,6 +107,17 @@ inline Plan grid_plan(const Problem& problem, const Limits& limits) {
     if (fits(plan, limits)) return plan;
   }
   return share(fair, false);
+}
+
+// Whether one block's registers hold the kernel matrix. What is recorded, or watched by its scalings, has float64 sums from the
+// start and goes the other ways.
+inline constexpr std::int64_t kRegisterSide = 224;
+inline constexpr int kRegisters = 65536;  // of a multiprocessor, for which the tiles are made
+
+inline bool fits_registers(const Problem& problem, const Options& options, bool recorded, const Limits& limits) {
+  const std::int64_t longest = std::max(problem.n, problem.m);
+  return !problem.float64 && longest <= kRegisterSide && problem.n > 0 && problem.m > 0 && !recorded &&
+         options.criterion == Criterion::marginal && limits.registers >= kRegisters;
 }
 
 inline Plan choose(const Problem& problem, const Limits& limits) {

@@ -10,6 +10,7 @@
 #include "cuda/problem/opening.cuh"
 #include "cuda/problem/report.cuh"
 #include "cuda/solve/fused.cuh"
+#include "cuda/solve/registers.h"
 #include "cuda/runtime/launches.cuh"
 #include "cuda/solver.h"
 #include "cuda/problem/workspace.cuh"
@@ -63,6 +64,8 @@ void enqueue(const Problem& problem, const Options& options, const Solution& sol
   Arguments<T> args{problem, options, solution, {}};
   SolveArguments<T> solve{args, {}, choose(problem, limits())};
   const std::size_t used = lay_out(problem, workspace, args.work);
+  if (fits_registers(problem, options, solution.history != nullptr, limits()))
+    return enqueue_in_registers(problem, options, solution, args.work, stream);
   lay_out(problem, solve.plan, static_cast<char*>(workspace) + used, solve.iterates);
   solve.all = args;
   using R = Real<T>;

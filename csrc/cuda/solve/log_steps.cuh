@@ -93,26 +93,35 @@ WBM_DEVICE bool test(const Arguments<T>& args, State& state, std::int64_t p) {
   return stops;
 }
 
+// f from the rows' log sums, O(n).
+template <typename T>
+WBM_DEVICE void update_rows(const Arguments<T>& args, State& state, std::int64_t p) {
+  const std::int64_t n = args.problem.n;
+  const Marginal rows = rows_of(args, state, p);
+  double* f = args.solution.f + p * n;
+  const double *max = args.work.row_max + p * n, *sum = args.work.row_sum + p * n;
+  for (std::int64_t i = thread_x(); i < n; i += threads_x()) {
+    if (watches_scalings(args.options)) args.work.old_f[p * n + i] = f[i];
+    f[i] = rows.update(i, max[i], sum[i], state.epsilon);
+  }
+  if (thread_x() == 0) ++state.iterations;
+}
+
 // A block per problem, O(n + m).
 template <typename T>
-WBM_KERNEL(kMaxThreads) test_and_update_rows(Arguments<T> args) {
-  const std::int64_t n = args.problem.n;
+WBM_DEVICE void test_and_update_rows_of(const Arguments<T>& args, std::int64_t p) {
   const bool watches_residual = args.options.tol > 0.0 && args.options.criterion == Criterion::marginal;
-  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) {
-    State& state = args.work.states[p];
-    if (state.finished) continue;
-    const bool first = state.iterations == 0;
-    block_barrier();  // thread 0 counts below, after everyone has looked
-    if (watches_residual && !first && test(args, state, p)) continue;
-    const Marginal rows = rows_of(args, state, p);
-    double* f = args.solution.f + p * n;
-    const double *max = args.work.row_max + p * n, *sum = args.work.row_sum + p * n;
-    for (std::int64_t i = thread_x(); i < n; i += threads_x()) {
-      if (watches_scalings(args.options)) args.work.old_f[p * n + i] = f[i];
-      f[i] = rows.update(i, max[i], sum[i], state.epsilon);
-    }
-    if (thread_x() == 0) ++state.iterations;
-  }
+  State& state = args.work.states[p];
+  if (state.finished) return;
+  const bool first = state.iterations == 0;
+  block_barrier();  // thread 0 counts below, after everyone has looked
+  if (watches_residual && !first && test(args, state, p)) return;
+  update_rows(args, state, p);
+}
+
+template <typename T>
+WBM_KERNEL(kMaxThreads) test_and_update_rows(Arguments<T> args) {
+  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) test_and_update_rows_of(args, p);
 }
 
 // A tile per kTileColumns columns, O(n m): each thread takes every kTileRows-th row of its column.
@@ -185,25 +194,28 @@ WBM_DEVICE void translate(const Arguments<T>& args, const State& state, std::int
 
 // A block per problem, O(n + m).
 template <typename T>
-WBM_KERNEL(kMaxThreads) finish_iteration(Arguments<T> args) {
+WBM_DEVICE void finish_iteration_of(const Arguments<T>& args, std::int64_t p) {
   const std::int64_t n = args.problem.n, m = args.problem.m;
-  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) {
-    State& state = args.work.states[p];
-    if (state.finished) continue;
-    const double* g = args.solution.g + p * m;
-    if (watches_scalings(args.options)) {
-      const double change =
-          scaling_change(args.solution.f + p * n, args.work.old_f + p * n, n, state.inverse_epsilon) +
-          scaling_change(g, args.work.old_g + p * m, m, state.inverse_epsilon);
-      if (change < args.options.tol) {  // false where the change is NaN: an overflow counts as not met
-        if (thread_x() == 0) state.status |= kConverged, state.finished = 1;
-        if (args.solution.history) record(args, p, state.iterations);
-        continue;
-      }
+  State& state = args.work.states[p];
+  if (state.finished) return;
+  const double* g = args.solution.g + p * m;
+  if (watches_scalings(args.options)) {
+    const double change =
+        scaling_change(args.solution.f + p * n, args.work.old_f + p * n, n, state.inverse_epsilon) +
+        scaling_change(g, args.work.old_g + p * m, m, state.inverse_epsilon);
+    if (change < args.options.tol) {  // false where the change is NaN: an overflow counts as not met
+      if (thread_x() == 0) state.status |= kConverged, state.finished = 1;
+      if (args.solution.history) record(args, p, state.iterations);
+      return;
     }
-    if (args.options.method == Method::accelerated && args.options.tol > 0.0) translate(args, state, p);
-    if (args.solution.history) record(args, p, state.iterations);
   }
+  if (args.options.method == Method::accelerated && args.options.tol > 0.0) translate(args, state, p);
+  if (args.solution.history) record(args, p, state.iterations);
+}
+
+template <typename T>
+WBM_KERNEL(kMaxThreads) finish_iteration(Arguments<T> args) {
+  for (std::int64_t p = block_x(); p < args.problem.batch; p += grid_x()) finish_iteration_of(args, p);
 }
 
 }  // namespace wbm::cuda

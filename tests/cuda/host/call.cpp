@@ -6,9 +6,10 @@
 
 extern "C" {
 
-// The device that later calls find: multiprocessors, bytes of shared memory a block, blocks of a cluster, cooperative launches.
-void wbm_device(int multiprocessors, std::size_t shared, int cluster, int cooperative) {
-  cuda_on_cpu::configure_device({multiprocessors, shared, cluster, cooperative != 0});
+// The device that later calls find: multiprocessors, bytes of shared memory a block, blocks of a cluster, cooperative launches,
+// registers of a multiprocessor.
+void wbm_device(int multiprocessors, std::size_t shared, int cluster, int cooperative, int registers) {
+  cuda_on_cpu::configure_device({multiprocessors, shared, cluster, cooperative != 0, registers});
 }
 
 void wbm_forget_barriers() { cuda_on_cpu::forget_barriers(); }

@@ -75,7 +75,7 @@ const std::function<void()>* body = nullptr;
 std::string error, dropped, passed;
 std::vector<std::pair<const char*, int>> sites;
 std::uint64_t random_state = 1, serials = 0;
-wbm::cuda::Limits limits{3, 0, 1, false};
+wbm::cuda::Limits limits{3, 0, 1, false, 0};
 
 std::uint64_t random_below(std::uint64_t bound) {  // splitmix64
   std::uint64_t z = random_state += 0x9e3779b97f4a7c15u;

@@ -8,10 +8,12 @@
 // described by configure_device does not accept. Shared memory starts each block as NaN.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -86,6 +88,7 @@ class SharedArray {
 #define WBM_FUNCTION inline
 #define WBM_ARGUMENTS const
 #define WBM_KERNEL(threads) void
+#define WBM_PACKED_KERNEL(threads, blocks) void
 #define WBM_UNROLL
 #define WBM_ROLLED
 #define WBM_SHARED(Type, name, count)                        \
@@ -152,6 +155,18 @@ Type shuffle(Type value, int lane) {
   return detail::exchanged(value, [lane](int) { return lane; });
 }
 
+inline bool warp_any(bool value) {
+  bool any = value;
+  for (int bits = 1; bits < kWarp; bits *= 2) any |= shuffle_xor(any, bits);
+  return any;
+}
+
+inline float flushed(float x) { return std::fabs(x) < std::numeric_limits<float>::min() ? 0.0f * x : x; }
+inline float fast_exp2(float x) { return flushed(std::exp2(x)); }
+inline float fast_log2(float x) { return std::log2(flushed(x)); }
+inline float fast_reciprocal(float x) { return flushed(1.0f / flushed(x)); }
+inline int afresh(int x) { return x; }
+
 inline void atomic_or(std::int32_t* address, std::int32_t bits) {
   cuda_on_cpu::perhaps_yield();
   *address |= bits;
@@ -160,6 +175,12 @@ inline void atomic_or(std::int32_t* address, std::int32_t bits) {
 inline void atomic_max(std::uint64_t* address, std::uint64_t value) {
   cuda_on_cpu::perhaps_yield();
   if (value > *address) *address = value;
+}
+
+inline std::uint32_t bits_of(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
 }
 
 inline std::uint64_t bits_of(double value) {

@@ -54,7 +54,9 @@ std::size_t wbm_call_bytes() { return sizeof(Call); }
 void wbm_plan(const Call* call, std::int64_t* plan) {
   const wbm::cuda::Plan chosen =
       wbm::cuda::choose(problem_of(call->problem), cuda_on_cpu::device());
-  plan[0] = static_cast<std::int64_t>(chosen.regime);
+  const bool registers = wbm::cuda::fits_registers(problem_of(call->problem), options_of(*call), call->history != nullptr,
+                                                   cuda_on_cpu::device());
+  plan[0] = static_cast<std::int64_t>(registers ? wbm::cuda::Regime::registers : chosen.regime);
   plan[1] = chosen.blocks;
   plan[2] = chosen.groups;
   plan[3] = chosen.threads;
