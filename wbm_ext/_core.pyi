@@ -3,15 +3,28 @@
 from typing import TypeAlias
 
 _Address: TypeAlias = int
-_Numbers: TypeAlias = tuple[
+_Problem: TypeAlias = tuple[
     *tuple[int, int, int],  # batch, n, m
     *tuple[_Address, int, int],  # D, its problem and row strides
     *tuple[_Address, int, int],  # mask, its strides
     *tuple[_Address, _Address],  # a, b
     *tuple[_Address, float],  # epsilon: where, or one value
     *tuple[_Address, float, float],  # kappa: where, or those of rows and columns
-    *tuple[bool, bool, int],  # D in float64, masses in float64, reference
+    *tuple[bool, int, bool, bool],  # D in float64, its type of 16 bits, masses in float64, costs in float64
+    int,  # reference
 ]
+_Options: TypeAlias = tuple[int, int, float, int, _Address, int]  # method, criterion, tol, max_iter, init_g, threads
+_Solution: TypeAlias = tuple[
+    *tuple[_Address, _Address, _Address, _Address],  # sharp, regularized, f, g
+    *tuple[_Address, _Address, _Address, _Address],  # mass, residual, iterations, status
+    *tuple[_Address, _Address],  # history, epsilon
+]
+_GradientOptions: TypeAlias = tuple[int, int, _Address, _Address, int]  # mode, max_iter, iterations, history, threads
+_GradientInputs: TypeAlias = tuple[
+    *tuple[_Address, _Address],  # f, g
+    *tuple[_Address, _Address, _Address, _Address],  # upstream on sharp, regularized, f, g
+]
+_GradientOutputs: TypeAlias = tuple[_Address, _Address, _Address, _Address]  # in D, a, b; residual
 
 _Sets: TypeAlias = tuple[int, int, int, int, bool, int]  # batch, n, m, k, float64, threads
 _Columns: TypeAlias = tuple[_Address, int, int]  # data, row and column strides
@@ -23,84 +36,22 @@ _LossSolve: TypeAlias = tuple[
 
 compiler: str
 cuda_architectures: str
-
-class Problem:
-    batch: int
-    n: int
-    m: int
-    float64: bool
-    bits16: int
-    cost_stride_problem: int
-    cost_stride_row: int
-    mask_stride_problem: int
-    mask_stride_row: int
-    reference: int
-    cost: _Address
-    mask: _Address
-    a: _Address
-    b: _Address
-    epsilon: _Address
-    kappa: _Address
-    def __init__(self) -> None: ...
-
-class Options:
-    def __init__(
-        self, method: int, criterion: int, tol: float, max_iter: int, init_g: _Address, threads: int
-    ) -> None: ...
-
-class Solution:
-    def __init__(
-        self,
-        f: _Address,
-        g: _Address,
-        sharp: _Address,
-        regularized: _Address,
-        mass: _Address,
-        residual: _Address,
-        iterations: _Address,
-        status: _Address,
-        history: _Address,
-    ) -> None: ...
-
-class Adjoint:
-    def __init__(
-        self,
-        mode: int,
-        f: _Address,
-        g: _Address,
-        grad_sharp: _Address,
-        grad_regularized: _Address,
-        grad_f: _Address,
-        grad_g: _Address,
-        grad_cost: _Address,
-        grad_a: _Address,
-        grad_b: _Address,
-        residual: _Address,
-        history: _Address,
-        iterations: _Address,
-        max_iter: int,
-        threads: int,
-    ) -> None: ...
+codes: dict[str, dict[str, int]]  # the enumerations of csrc/problem.h
 
 class SavedPlans: ...
 class BalanceLoss: ...
 class OutcomeLoss: ...
 
 def instruction_set() -> str: ...
-def cpu_forward(problem: Problem, options: Options, solution: Solution) -> None: ...
-def cpu_backward(problem: Problem, adjoint: Adjoint) -> None: ...
-def cpu_mean(numbers: _Numbers, mean: _Address, threads: int) -> None: ...
+def cpu_mean_cost(problem: _Problem, mean: _Address, threads: int) -> None: ...
 def cpu_solve(
-    numbers: _Numbers,
-    how: tuple[int, int, float, int, _Address, int],
-    where: tuple[_Address, _Address, _Address, _Address, _Address, _Address, _Address, _Address, _Address, _Address],
-    keep: bool,
-) -> tuple[bool, SavedPlans | None]: ...
+    problem: _Problem, options: _Options, solution: _Solution, save: bool
+) -> tuple[SavedPlans | None, tuple[list[int], list[float]] | None]: ...
 def cpu_gradient(
-    numbers: _Numbers,
-    how: tuple[int, int, _Address, _Address, int],
-    from_: tuple[_Address, _Address, _Address, _Address, _Address, _Address],
-    where: tuple[_Address, _Address, _Address, _Address],
+    problem: _Problem,
+    options: _GradientOptions,
+    inputs: _GradientInputs,
+    outputs: _GradientOutputs,
     saved: SavedPlans | None,
 ) -> float: ...
 def cpu_squared_distances(x: _Address, y: _Address, sets: _Sets, out: _Address) -> None: ...
@@ -133,9 +84,16 @@ def cpu_outcome_gradient(
     loss: OutcomeLoss, upstream: _Address, d_r: _Address, d_other: _Address, row: int, column: int
 ) -> float: ...
 def cuda_device_count() -> int: ...
-def cuda_workspace_bytes(problem: Problem) -> int: ...
-def cuda_forward(
-    problem: Problem, options: Options, solution: Solution, workspace: _Address, stream: _Address
+def cuda_workspace_bytes(problem: _Problem) -> int: ...
+def cuda_solve(
+    problem: _Problem, options: _Options, solution: _Solution, workspace: _Address, stream: _Address
 ) -> None: ...
-def cuda_backward_workspace_bytes(problem: Problem, mode: int) -> int: ...
-def cuda_backward(problem: Problem, adjoint: Adjoint, workspace: _Address, stream: _Address) -> None: ...
+def cuda_gradient_workspace_bytes(problem: _Problem, mode: int) -> int: ...
+def cuda_gradient(
+    problem: _Problem,
+    options: _GradientOptions,
+    inputs: _GradientInputs,
+    outputs: _GradientOutputs,
+    workspace: _Address,
+    stream: _Address,
+) -> None: ...

@@ -1,55 +1,78 @@
-// What crosses from Python as numbers and addresses, completed: defaults, and float64 in the place of float32.
+// The records of wbm_ext/solver/problem.py as they cross from Python: numbers and addresses. A problem of the CPU is completed
+// on the way, with defaults and with float64 in the place of float32.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <tuple>
 #include <vector>
 
+#include "binding/address.h"
 #include "cpu/solver.h"
 #include "problem.h"
 
 namespace wbm {
 
-using Address = std::uintptr_t;
+// A batch of problems: batch, n, m; D's address, problem and row stride; the mask's; the addresses of a and b (0: uniform with
+// total 1); epsilon's address, or 0 and one value for all (NaN: the default); kappa's address, or 0 and the values of rows and
+// columns; whether D is float64, its 16-bit type, whether the masses, and whether the two costs are float64; the reference.
+using ProblemRecord = std::tuple<std::int64_t, std::int64_t, std::int64_t, Address, std::int64_t, std::int64_t, Address,
+                                 std::int64_t, std::int64_t, Address, Address, Address, double, Address, double, double, bool,
+                                 int, bool, bool, int>;
 
-template <typename T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
+// method, criterion, tol, max_iter, address of the g to start from (0: zeros), threads
+using OptionsRecord = std::tuple<int, int, double, std::int64_t, Address, int>;
 
-// A batch of problems in numbers: batch, n, m; D's address, problem and row stride; the mask's; the addresses of a and b (0:
-// uniform with total 1); epsilon's address, or 0 and one value for all (NaN: 0.05 times each problem's mean cost); kappa's
-// address, or 0 and the values of rows and columns; whether D and whether the masses are float64; the reference.
-using Numbers = std::tuple<std::int64_t, std::int64_t, std::int64_t, Address, std::int64_t, std::int64_t, Address,
-                           std::int64_t, std::int64_t, Address, Address, Address, double, Address, double, double, bool,
-                           bool, int>;
+// The addresses of sharp, regularized, f, g, mass, residual, iterations, status, history, epsilon; on the CPU 0: not wanted.
+using SolutionRecord = std::tuple<Address, Address, Address, Address, Address, Address, Address, Address, Address, Address>;
 
-// The Problem those numbers describe, with what had to be made for it.
-class Completed {
- public:
-  Completed(const Numbers& numbers, int threads) {
+// mode, max_iter, addresses of iterations and history (unrolled only), threads; f and g and the upstream gradients on sharp,
+// regularized, f and g (on the CPU 0: zeros); where the gradients in D, a, b and the residual go (0: not wanted).
+using GradientOptions = std::tuple<int, std::int64_t, Address, Address, int>;
+using GradientInputs = std::tuple<Address, Address, Address, Address, Address, Address>;
+using GradientOutputs = std::tuple<Address, Address, Address, Address>;
+
+// What stands in a record, as it is: all of it must be given, the masses in float64.
+struct ProblemFields {
+  explicit ProblemFields(const ProblemRecord& record) {
     Address cost, mask, a, b, epsilon, kappa;
-    double epsilon_value, kappa_rows, kappa_columns;
-    bool masses_float64;
-    int reference;
+    int bits16, reference;
     std::tie(problem.batch, problem.n, problem.m, cost, problem.cost_stride_problem, problem.cost_stride_row, mask,
-             problem.mask_stride_problem, problem.mask_stride_row, a, b, epsilon, epsilon_value, kappa, kappa_rows,
-             kappa_columns, problem.float64, masses_float64, reference) = numbers;
+             problem.mask_stride_problem, problem.mask_stride_row, a, b, epsilon, epsilon_value, kappa, kappa_rows, kappa_columns,
+             problem.float64, bits16, masses_float64, costs_float64, reference) = record;
+    problem.bits16 = static_cast<Bits16>(bits16);
+    problem.reference = static_cast<Reference>(reference);
     problem.cost = at<const void>(cost);
     problem.mask = at<const std::uint8_t>(mask);
-    problem.reference = static_cast<Reference>(reference);
-    problem.a = masses(a, problem.n, masses_float64, a_);
-    problem.b = masses(b, problem.m, masses_float64, b_);
+    problem.a = at<const double>(a);
+    problem.b = at<const double>(b);
+    problem.epsilon = at<const double>(epsilon);
     problem.kappa = at<const double>(kappa);
-    if (!kappa) {
+  }
+
+  Problem problem;
+  double epsilon_value, kappa_rows, kappa_columns;
+  bool masses_float64, costs_float64;
+};
+
+inline Options options_of(const OptionsRecord& record, Interrupt* interrupt) {
+  const auto [method, criterion, tol, max_iter, init_g, threads] = record;
+  return {static_cast<Method>(method), static_cast<Criterion>(criterion), tol, max_iter, at<const double>(init_g), threads,
+          interrupt};
+}
+
+// A problem of the CPU, with what had to be made for it.
+class CompletedProblem : public ProblemFields {
+ public:
+  CompletedProblem(const ProblemRecord& record, int threads) : ProblemFields(record) {
+    problem.a = masses(problem.a, problem.n, a_);
+    problem.b = masses(problem.b, problem.m, b_);
+    if (!problem.kappa) {
       kappa_.resize(2 * problem.batch);
       for (std::int64_t p = 0; p < problem.batch; ++p) kappa_[2 * p] = kappa_rows, kappa_[2 * p + 1] = kappa_columns;
       problem.kappa = kappa_.data();
     }
-    problem.epsilon = at<const double>(epsilon);
-    if (epsilon) return;
+    if (problem.epsilon) return;
     const bool given = !std::isnan(epsilon_value);
     epsilon_.assign(problem.batch, given ? epsilon_value : 1.0);
     problem.epsilon = epsilon_.data();
@@ -57,59 +80,21 @@ class Completed {
     cpu::mean_cost(problem, epsilon_.data(), threads);
     for (double& x : epsilon_) x *= 0.05;
   }
-  Completed(const Completed&) = delete;
-  Completed& operator=(const Completed&) = delete;
-
-  Problem problem;
+  CompletedProblem(const CompletedProblem&) = delete;
+  CompletedProblem& operator=(const CompletedProblem&) = delete;
 
  private:
-  const double* masses(Address address, std::int64_t size, bool float64, std::vector<double>& own) const {
-    if (address && float64) return at<const double>(address);
+  const double* masses(const double* given, std::int64_t size, std::vector<double>& made) const {
+    if (given && masses_float64) return given;
     const std::int64_t count = problem.batch * size;
-    if (address)
-      own.assign(at<const float>(address), at<const float>(address) + count);
+    if (given)
+      made.assign(reinterpret_cast<const float*>(given), reinterpret_cast<const float*>(given) + count);
     else
-      own.assign(count, 1.0 / static_cast<double>(size));
-    return own.data();
+      made.assign(count, 1.0 / static_cast<double>(size));
+    return made.data();
   }
 
   std::vector<double> a_, b_, epsilon_, kappa_;
-};
-
-// Values of the type of D or of the masses, computed in float64: `data` is the place itself, or stands in for it until flush().
-class Output {
- public:
-  Output(Address address, std::int64_t count, bool float64) : address_(float64 ? 0 : address) {
-    if (!float64 || !address) own_.resize(count);
-    data = float64 && address ? at<double>(address) : own_.data();
-  }
-  void flush() const {
-    if (address_) std::copy(own_.begin(), own_.end(), at<float>(address_));
-  }
-
-  double* data;
-
- private:
-  Address address_;
-  std::vector<double> own_;
-};
-
-// Values of the type of D as float64; zeros where there is no address.
-class Input {
- public:
-  Input(Address address, std::int64_t count, bool float64) : data(at<const double>(address)) {
-    if (float64 && address) return;
-    if (address)
-      own_.assign(at<const float>(address), at<const float>(address) + count);
-    else
-      own_.assign(count, 0.0);
-    data = own_.data();
-  }
-
-  const double* data;
-
- private:
-  std::vector<double> own_;
 };
 
 }  // namespace wbm

@@ -74,7 +74,7 @@ def _strides(array: np.ndarray) -> tuple[int, int]:
 
 
 def fields(case: Case) -> dict[str, int]:
-    """The problem by the names of ``core.Problem``."""
+    """The problem by the names of ``csrc/problem.h``."""
     batch, n, m = case.shape
     given = {
         "batch": batch,

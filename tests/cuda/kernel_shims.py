@@ -100,28 +100,44 @@ def places(out: dict[str, Guarded]) -> dict[str, int]:
     return {name: address(value.array) for name, value in out.items()}
 
 
-def core_problem(case: Case) -> core.Problem:
-    problem = core.Problem()
-    for name, value in fields(replace(case, short=None)).items():
-        setattr(problem, name, value)
-    return problem
+# The records of ``csrc/binding/problem_in.h`` field by field, each field by its name in ``csrc/problem.h``.
+PROBLEM = (
+    "batch", "n", "m", "cost", "cost_stride_problem", "cost_stride_row", "mask", "mask_stride_problem", "mask_stride_row",
+    "a", "b", "epsilon", "epsilon_value", "kappa", "kappa_rows", "kappa_columns", "float64", "bits16", "masses_float64",
+    "costs_float64", "reference",
+)  # fmt: skip
+OPTIONS = ("method", "criterion", "tol", "max_iter", "init_g", "threads")
+SOLUTION = ("sharp", "regularized", "f", "g", "mass", "residual", "iterations", "status", "history", "epsilon")
+GRADIENT_OPTIONS = ("mode", "max_iter", "iterations", "history", "threads")
+GRADIENT_INPUTS = ("f", "g", "grad_sharp", "grad_regularized", "grad_f", "grad_g")
+
+
+def record(case: Case) -> tuple[object, ...]:
+    """The problem as it crosses to the CPU solver."""
+    value: dict[str, object] = dict.fromkeys(PROBLEM, 0) | fields(replace(case, short=None))
+    value |= dict.fromkeys(("epsilon_value", "kappa_rows", "kappa_columns"), float("nan"))
+    value |= {"float64": bool(value["float64"]), "masses_float64": True, "costs_float64": True}
+    return tuple(value[name] for name in PROBLEM)
 
 
 def solve_on_cpu(case: Case) -> dict[str, np.ndarray]:
     """The CPU solver's log-domain path, which the kernels follow step by step: recording keeps it in the log domain."""
     out = outputs(replace(case, history=True))
-    options = core.Options(case.method, case.criterion, case.tol, case.max_iter, address(case.init_g), 1)
-    core.cpu_forward(core_problem(case), options, core.Solution(**places(out)))
+    options = (case.method, case.criterion, case.tol, case.max_iter, address(case.init_g), 1)
+    to = {"epsilon": 0} | places(out)
+    core.cpu_solve(record(case), options, tuple(to[name] for name in SOLUTION), False)
     return {name: out[name].array for name in outputs(case)}
 
 
 def differentiate_on_cpu(work: Backward) -> dict[str, np.ndarray]:
     """The CPU solver's gradients."""
     out = gradient_outputs(work)
-    inputs = {name: address(array) for name, array in work.inputs.items()}
+    given = {name: address(array) for name, array in work.inputs.items()}
     to = dict.fromkeys(GRADIENTS, 0) | places(out)
-    core.cpu_backward(core_problem(work.case), core.Adjoint(mode=work.mode, max_iter=work.case.max_iter, threads=1,
-                                                            **inputs, **to))  # fmt: skip
+    options = (work.mode, work.case.max_iter, given.get("iterations", 0), given.get("history", 0), 1)
+    core.cpu_gradient(
+        record(work.case), options, tuple(given[name] for name in GRADIENT_INPUTS), tuple(to.values()), None
+    )
     return {name: value.array for name, value in out.items()}
 
 

@@ -47,7 +47,12 @@ from kernel_regimes import (
     solved,
 )
 from kernel_shims import (
+    GRADIENT_INPUTS,
+    GRADIENT_OPTIONS,
     GRADIENTS,
+    OPTIONS,
+    PROBLEM,
+    SOLUTION,
     BackwardCall,
     BackwardShim,
     ForwardCall,
@@ -55,7 +60,8 @@ from kernel_shims import (
     ProblemFields,
     solve_on_cpu,
 )
-from wbm_ext.solver import arguments, cuda
+from wbm_ext.solver import checks, kernels
+from wbm_ext.solver.problem import BITS16, MARGINAL, SINKHORN, Options, Problem, Upstream
 
 pytestmark = pytest.mark.native
 TYPES = {"float16": FLOAT16, "bfloat16": BFLOAT16}
@@ -156,42 +162,41 @@ def test_every_number_of_16_bits(shim: ForwardShim, bits16: int) -> None:
 
 
 def on_the_host(shim: ForwardShim, backward_shim: BackwardShim) -> SimpleNamespace:
-    """The compiled module with structs that can be read, and the host's kernels in the place of the device's."""
+    """The compiled module with the host's kernels in the place of the device's."""
 
-    def call(library: Any, kind: type, values: dict[str, Any], workspace: int) -> None:
-        problem = {"bits16": 0, "mask": 0, "mask_stride_problem": 0, "mask_stride_row": 0} | vars(values.pop("problem"))
-        names = {name for name, _ in kind._fields_}
-        given = kind(problem=ProblemFields(**problem), **{name: values[name] for name in names & set(values)})
-        error = library.wbm_run(ctypes.byref(given), ctypes.c_void_p(workspace), ctypes.c_uint64(1), b"")
-        assert error is None
+    def named(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
+        return dict(zip(names, values, strict=True))
 
-    def size(library: Any, kind: type, **values: Any) -> int:
-        problem = {"mask": 0, "mask_stride_problem": 0, "mask_stride_row": 0, "bits16": 0} | vars(values.pop("problem"))
-        return library.wbm_workspace_bytes(ctypes.byref(kind(problem=ProblemFields(**problem), **values)))
+    def made(kind: type, problem: tuple[Any, ...], **values: Any) -> Any:
+        given = named(PROBLEM, problem)
+        assert given["masses_float64"]
+        assert given["costs_float64"]
+        names = {name for name, _ in kind._fields_} & set(values)
+        fields = {name: given[name] for name, _ in ProblemFields._fields_}
+        return kind(problem=ProblemFields(**fields), **{name: values[name] for name in names})
 
-    def options(method: int, criterion: int, tol: float, max_iter: int, init_g: int, threads: int) -> SimpleNamespace:
-        return SimpleNamespace(method=method, criterion=criterion, tol=tol, max_iter=max_iter, init_g=init_g)
+    def call(library: Any, given: Any, workspace: int) -> None:
+        assert library.wbm_run(ctypes.byref(given), ctypes.c_void_p(workspace), ctypes.c_uint64(1), b"") is None
 
-    def adjoint(mode: int, *addresses: int, **rest: int) -> SimpleNamespace:
-        names = ("f", "g", "grad_sharp", "grad_regularized", "grad_f", "grad_g", *GRADIENTS)
-        return SimpleNamespace(mode=mode, **dict(zip(names, addresses, strict=True)), **rest)
+    def size(library: Any, given: Any) -> int:
+        return library.wbm_workspace_bytes(ctypes.byref(given))
+
+    def solve(problem: Any, options: Any, solution: Any, workspace: int, stream: int) -> None:
+        values = named(OPTIONS, options) | named(SOLUTION, solution)
+        call(shim.library, made(ForwardCall, problem, **values), workspace)
+
+    def gradient(problem: Any, options: Any, inputs: Any, outputs: Any, workspace: int, stream: int) -> None:
+        values = named(GRADIENT_OPTIONS, options) | named(GRADIENT_INPUTS, inputs) | named(GRADIENTS, outputs)
+        call(backward_shim.library, made(BackwardCall, problem, **values), workspace)
 
     return SimpleNamespace(
         cuda_architectures="host",
-        Problem=SimpleNamespace,
-        Options=options,
-        Solution=SimpleNamespace,
-        Adjoint=adjoint,
-        cuda_workspace_bytes=lambda problem: size(shim.library, ForwardCall, problem=problem),
-        cuda_backward_workspace_bytes=lambda problem, mode: size(
-            backward_shim.library, BackwardCall, problem=problem, mode=mode
+        cuda_workspace_bytes=lambda problem: size(shim.library, made(ForwardCall, problem)),
+        cuda_gradient_workspace_bytes=lambda problem, mode: size(
+            backward_shim.library, made(BackwardCall, problem, mode=mode)
         ),
-        cuda_forward=lambda problem, options, solution, workspace, stream: call(
-            shim.library, ForwardCall, {"problem": problem} | vars(options) | vars(solution), workspace
-        ),
-        cuda_backward=lambda problem, adjoint, workspace, stream: call(
-            backward_shim.library, BackwardCall, {"problem": problem} | vars(adjoint), workspace
-        ),
+        cuda_solve=solve,
+        cuda_gradient=gradient,
     )
 
 
@@ -201,28 +206,28 @@ def test_tensors_of_16_bits(
     shim: ForwardShim, backward_shim: BackwardShim, monkeypatch: pytest.MonkeyPatch, mode: int, dtype: torch.dtype
 ) -> None:
     """What a user's D becomes on the way to the kernels and back; a part of a wider matrix is not copied."""
-    monkeypatch.setattr(cuda, "core", on_the_host(shim, backward_shim))
+    monkeypatch.setattr(kernels, "core", on_the_host(shim, backward_shim))
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=0))
     generator = torch.Generator().manual_seed(3)
     D = torch.rand(2, 9, 14, generator=generator).to(dtype)[:, :, 2:13]
     a, b = (torch.rand(2, size, generator=generator) + 0.5 for size in (9, 11))
     strengths = (torch.tensor([0.3, 0.2], dtype=torch.float64), torch.tensor([[0.7, INF]] * 2, dtype=torch.float64))
-    options = (0, 0, 0, mode, 1e-6, 50)
+    options = Options(SINKHORN, MARGINAL, mode, 1e-6, 50, None)
     answers = []
     for cost in (D, D.float()):
-        sharp, regularized, f, g, _, _, iterations, _, history = found = cuda.solve_cuda(
-            cost, a, b, *strengths, None, None, *options
+        data = Problem(cost, a, b, *strengths, None, 0)
+        found = kernels._solve_on_cuda(data, options)
+        upstream = Upstream(
+            torch.ones_like(found.sharp), 2 * torch.ones_like(found.regularized), found.f.cos(), found.g.sin()
         )
-        upstream = (torch.ones_like(sharp), 2 * torch.ones_like(regularized), f.cos(), g.sin())
-        data = (cost, a, b, *strengths, None)
-        gradients = cuda.solve_backward_cuda(*upstream, *data, f, g, iterations, history, 0, mode, 50)
-        answers.append((*found[:-1], *gradients))
+        gradients = kernels._gradient_on_cuda(data, found, upstream, mode, 50)
+        answers.append((*found[:8], *gradients))
     short, long = answers
     for k, (x, y) in enumerate(zip(short, long, strict=True)):
         if k == 8:  # dL/dD
             assert x.dtype == dtype
-            torch.testing.assert_close(x.float(), y, rtol=1.01 * PRECISION[cuda._BITS16[dtype]], atol=1e-7)
+            torch.testing.assert_close(x.float(), y, rtol=1.01 * PRECISION[BITS16[dtype]], atol=1e-7)
         else:
             assert torch.equal(x, y), k
 
@@ -230,12 +235,12 @@ def test_tensors_of_16_bits(
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_types_of_results_and_gradients(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     """Costs, potentials and plan in float32, gradients of D in its type, and D itself not lifted (on the meta device)."""
-    monkeypatch.setattr(arguments, "_reads_16_bits", lambda D: True)
+    monkeypatch.setattr(checks, "_reads_16_bits", lambda D: True)
     D = torch.empty(3, 5, 4, dtype=dtype, device="meta", requires_grad=True)
     epsilon = torch.ones(3, dtype=torch.float64, device="meta", requires_grad=True)
     for strength in (1.0, epsilon):
         result = wbm_ext.solve(D, epsilon=strength)
-        assert result._matrix.dtype == dtype
+        assert result._D.dtype == dtype
         assert {x.dtype for x in (result.cost, result.regularized_cost, result.f, result.plan)} == {torch.float32}
         D.grad = epsilon.grad = None
         (result.cost.sum() + result.regularized_cost.sum()).backward()
@@ -244,6 +249,6 @@ def test_types_of_results_and_gradients(monkeypatch: pytest.MonkeyPatch, dtype: 
 
 
 def test_only_a_device_with_kernels_for_16_bits_reads_them() -> None:
-    assert not arguments._reads_16_bits(torch.empty(2, 2, dtype=torch.float16))
+    assert not checks._reads_16_bits(torch.empty(2, 2, dtype=torch.float16))
     with FakeTensorMode(allow_non_fake_inputs=True):
-        assert arguments._reads_16_bits(torch.empty(2, 2, dtype=torch.float16, device="cuda"))
+        assert checks._reads_16_bits(torch.empty(2, 2, dtype=torch.float16, device="cuda"))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 import wbm_ext
 from wbm_ext import Status
+from wbm_ext.solver.problem import AUTO, IMPLICIT, MARGINAL, REFERENCES, Options, Problem
 from wbm_ext.solver.reference import iteration as oracle
 from wbm_ext.solver.status import REFUSED
 
@@ -193,11 +194,11 @@ def test_the_duality_gap_is_closed(solved):
 
 def reference_solution(group: Group) -> Verdict:
     with torch.no_grad():
+        D, a, b, kappa = group.D.double(), group.a.double(), group.b.double(), torch.stack(group.kappa, 1)
         _, _, f, g, _, _ = oracle.solve(
-            group.D.double(), group.a.double(), group.b.double(), group.epsilon, torch.stack(group.kappa, 1), group.mask,
-            reference=oracle.ENTROPY if group.reference == "entropy" else oracle.PRODUCT,
-            tol=0.1 * REFERENCE_RESIDUAL, max_iter=REFERENCE_ITERATIONS,
-        )  # fmt: skip
+            Problem(D, a, b, group.epsilon, kappa, group.mask, REFERENCES[group.reference]),
+            Options(AUTO, MARGINAL, IMPLICIT, 0.1 * REFERENCE_RESIDUAL, REFERENCE_ITERATIONS, None),
+        )
     return inspect(group, f, g)
 
 

@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+import problems
 import wbm_ext
-from problems import CASE_IDS, CASES, Problem, random_problem
-from wbm_ext.solver.reference import iteration as reference
+from problems import CASE_IDS, CASES, random_problem
+from wbm_ext.solver.problem import MARGINAL, REFERENCES, SINKHORN, UNROLLED, Options, Problem, Upstream
+from wbm_ext.solver.reference import iteration
 from wbm_ext.solver.reference.gradient import implicit_gradient
 
-REFERENCE = {"entropy": 0, "product": 1}
 TIGHT = {"tol": 0.0, "max_iter": 800}  # far beyond convergence, and smooth in the inputs for finite differences
 OUTPUTS = ("sharp", "regularized", "f", "g", "plan")
 
 
-def _masses(p: Problem, s: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _masses(p: problems.Problem, s: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Masses as functions that keep the totals equal where both marginals are hard."""
     return (1.3 * s.softmax(-1), 1.3 * t.softmax(-1)) if p.both_hard else (s.exp(), t.exp())
 
@@ -88,8 +89,9 @@ def test_unrolled_gradient_is_autograd_through_the_twin(kind, ref, iterations):
         max_iter=iterations,
         grad="unrolled",
     )
-    twin = reference.solve(
-        inputs[0], a, b, epsilon, kappa, reference=REFERENCE[ref], method=0, tol=0, max_iter=iterations
+    twin = iteration.solve(
+        Problem(inputs[0], a, b, epsilon, kappa, None, REFERENCES[ref]),
+        Options(SINKHORN, MARGINAL, UNROLLED, 0.0, iterations, None),
     )
     rng = torch.Generator().manual_seed(0)
     for x, y in (
@@ -207,9 +209,8 @@ def test_conjugate_gradients_agree_with_the_dense_system(kind, ref, hostile):
     )
     kappa = torch.tensor([p.kappa] * 4, dtype=torch.float64)
     full_mask = None if mask is None else mask.expand(4, 9, 8)
-    expected = implicit_gradient(
-        *up, p.D, p.a, p.b, r.epsilon, kappa, full_mask, r._f.detach(), r._g.detach(), REFERENCE[ref]
-    )
+    problem = Problem(p.D, p.a, p.b, r.epsilon, kappa, full_mask, REFERENCES[ref])
+    expected = implicit_gradient(Upstream(*up), problem, r._f.detach(), r._g.detach())[:3]
     for d, e in zip(got, expected, strict=True):
         torch.testing.assert_close(d, e, atol=1e-9, rtol=1e-7)
 

@@ -11,6 +11,7 @@ from torch.library import opcheck
 
 import wbm_ext
 from problems import CASE_IDS, CASES, random_problem
+from wbm_ext.solver.problem import AUTO, ENTROPY, GRADIENTS, IMPLICIT, MARGINAL, PRODUCT, REFERENCES, UNROLLED
 
 
 def _arguments(kind: str, gradient: int, requires_grad: bool, ref: str = "entropy"):
@@ -19,11 +20,11 @@ def _arguments(kind: str, gradient: int, requires_grad: bool, ref: str = "entrop
     epsilon = torch.full((3,), 0.4, dtype=torch.float64)
     kappa = torch.tensor([p.kappa] * 3, dtype=torch.float64)
     # unrolled: a fixed number, for the slots of iterations that were not run are not written
-    stop = (0.0, 5) if gradient == 2 else (1e-9, 500)
-    return (*inputs, epsilon, kappa, None, None, int(ref == "product"), 1, 0, gradient, *stop)
+    stop = (0.0, 5) if gradient == UNROLLED else (1e-9, 500)
+    return (*inputs, epsilon, kappa, None, REFERENCES[ref], AUTO, MARGINAL, gradient, *stop, None)
 
 
-@pytest.mark.parametrize("gradient", [0, 1, 2], ids=["implicit", "frozen", "unrolled"])
+@pytest.mark.parametrize("gradient", GRADIENTS.values(), ids=GRADIENTS)
 @pytest.mark.parametrize(("kind", "ref"), CASES, ids=CASE_IDS)
 def test_opcheck_of_solve(kind, ref, gradient):
     for requires_grad in (False, True):
@@ -32,29 +33,33 @@ def test_opcheck_of_solve(kind, ref, gradient):
 
 def test_opcheck_with_mask_start_strengths_and_strides():
     """Masks, a warm start, epsilon and kappa with gradients, default (float64) masses, an expanded and a transposed D."""
-    D, _, b, epsilon, kappa, *_ = _arguments("unbalanced", 0, False)
+    D, _, b, epsilon, kappa, *_ = _arguments("unbalanced", IMPLICIT, False)
     mask = torch.ones(3, 6, 5, dtype=torch.bool)
     mask[:, 1, :2] = False
     start = torch.zeros(3, 5, dtype=torch.float64)
     strengths = (epsilon.requires_grad_(), kappa.requires_grad_())
     uniform = torch.full((3, 6), 1 / 6, dtype=torch.float64)
-    options = (1, 0, 0, 1e-9, 500)
+    options = (PRODUCT, AUTO, MARGINAL, IMPLICIT, 1e-9, 500, start)
     expanded, transposed = D[0].float().expand(3, 6, 5), D.mT.contiguous().float().mT
+    for epsilon in (strengths[0], None):
+        opcheck(torch.ops.wbm_ext.solve.default, (D, uniform, b, epsilon, strengths[1], mask, *options))
     for cost in (expanded, transposed.requires_grad_()):
-        opcheck(torch.ops.wbm_ext.solve.default, (cost, uniform, b.float(), *strengths, mask, start, 1, *options))
+        opcheck(torch.ops.wbm_ext.solve.default, (cost, uniform, b.float(), *strengths, mask, *options))
         opcheck(torch.ops.wbm_ext.mean_cost.default, (cost.detach(), uniform, b.float(), mask))
 
 
 def test_opcheck_of_mean_cost_and_the_backward():
-    D, a, b, epsilon, kappa, *_ = _arguments("balanced", 0, False)
+    D, a, b, epsilon, kappa, *_ = _arguments("balanced", IMPLICIT, False)
     opcheck(torch.ops.wbm_ext.mean_cost.default, (D, a, b, None))
-    out = torch.ops.wbm_ext.solve(*_arguments("balanced", 0, False))
+    out = torch.ops.wbm_ext.solve(*_arguments("balanced", IMPLICIT, False))
     ones = torch.ones(3, dtype=torch.float64)
     upstream = (ones, ones, torch.zeros_like(out[2]), torch.zeros_like(out[3]))
     for requires_grad in (False, True):
         real = [x.detach().clone().requires_grad_(requires_grad) for x in (*upstream, D, a, b, epsilon, kappa)]
         potentials = [x.detach().clone().requires_grad_(requires_grad) for x in out[2:4]]
-        opcheck(torch.ops.wbm_ext.solve_backward.default, (*real, None, *potentials, out[6], out[8], 0, 0, 500))
+        opcheck(
+            torch.ops.wbm_ext.solve_backward.default, (*real, None, ENTROPY, *potentials, out[6], out[8], IMPLICIT, 500)
+        )
 
 
 @pytest.mark.slow

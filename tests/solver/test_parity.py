@@ -12,9 +12,8 @@ import torch
 
 import wbm_ext
 from problems import CASE_IDS, CASES, KINDS, plain_iteration, plan_of, random_problem
-from wbm_ext.solver.reference import iteration as reference
-
-REFERENCE = {"entropy": 0, "product": 1}
+from wbm_ext.solver.problem import AUTO, IMPLICIT, MARGINAL, REFERENCES, Options, Problem
+from wbm_ext.solver.reference import iteration
 
 
 @pytest.mark.parametrize(("kind", "ref"), CASES, ids=CASE_IDS)
@@ -67,8 +66,9 @@ def test_twin_agrees_on_batches(kind, ref, hard_case):
         p.D, p.a, p.b, epsilon=epsilon, kappa=(kappa[:, 0], kappa[:, 1]), reference=ref, mask=mask, tol=1e-11,
         max_iter=5000,
     )  # fmt: skip
-    sharp, regularized, f, g, residual, _ = reference.solve(
-        p.D, p.a, p.b, epsilon, kappa, mask, reference=REFERENCE[ref], tol=1e-11, max_iter=5000
+    sharp, regularized, f, g, residual, _ = iteration.solve(
+        Problem(p.D, p.a, p.b, epsilon, kappa, mask, REFERENCES[ref]),
+        Options(AUTO, MARGINAL, IMPLICIT, 1e-11, 5000, None),
     )
     assert bool(result.converged.all())
     torch.testing.assert_close(result.cost, sharp, atol=1e-9, rtol=0)

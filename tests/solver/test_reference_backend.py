@@ -13,11 +13,23 @@ import torch
 import wbm_ext
 from problems import CASE_IDS, CASES, random_problem
 from wbm_ext.solver import kernels
-from wbm_ext.solver.reference import operators as reference
+from wbm_ext.solver.problem import (
+    AUTO,
+    FROZEN,
+    IMPLICIT,
+    MARGINAL,
+    REFERENCES,
+    SINKHORN,
+    UNROLLED,
+    Options,
+    Problem,
+    Upstream,
+)
+from wbm_ext.solver.reference import operators as twin
 
 pytestmark = pytest.mark.native  # it compares with the compiled module, or leaves it out itself
 TESTS = Path(__file__).parents[1]
-OUTPUTS = ("sharp", "regularized", "f", "g", "mass", "residual", "iterations", "status")
+OUTPUTS = ("sharp", "regularized", "f", "g", "mass", "residual", "iterations", "status", "epsilon")
 
 
 def _run(code: str, backend: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -82,46 +94,48 @@ def _batch(kind: str, ref: str):
     mask[0, 4, 1:3] = False
     epsilon = torch.tensor([0.05, 0.4, 1.0, 0.5], dtype=torch.float64)
     kappa = torch.tensor([p.kappa] * 4, dtype=torch.float64)
-    return (p.D, p.a, p.b, epsilon, kappa, mask, None, int(ref == "product"))
+    return Problem(p.D, p.a, p.b, epsilon, kappa, mask, REFERENCES[ref])
 
 
 @pytest.mark.parametrize(("kind", "ref"), CASES, ids=CASE_IDS)
 def test_its_kernels_answer_what_the_compiled_ones_do(kind, ref):
     """Solve and all three gradients of a batch with a mask, forbidden pairs, a zero mass and a refused problem."""
-    inputs = _batch(kind, ref)
-    for method, tol, max_iter, gradient in ((1, 1e-11, 5000, 0), (0, 0.0, 4, 2), (1, 1e-11, 5000, 1)):
-        options = (method, 0, gradient, tol, max_iter)
-        ours, theirs = (kernel(*inputs, *options) for kernel in (reference.solve, kernels.solve_cpu))
-        for name, x, y in zip(OUTPUTS, ours, theirs, strict=False):
+    problem = _batch(kind, ref)
+    for options in (
+        Options(AUTO, MARGINAL, IMPLICIT, 1e-11, 5000, None),
+        Options(SINKHORN, MARGINAL, UNROLLED, 0.0, 4, None),
+        Options(AUTO, MARGINAL, FROZEN, 1e-11, 5000, None),
+    ):
+        ours, (theirs, *_) = twin.solve(problem, options), kernels.solve(problem, options)
+        for name in OUTPUTS:
+            x, y = getattr(ours, name), getattr(theirs, name)
             assert x.dtype == y.dtype
-            if name == "iterations" and tol > 0:
+            if name == "iterations" and options.tol > 0:
                 assert bool((x > 0).eq(y > 0).all())
-            elif name == "residual" and tol > 0:
-                assert bool((x[:3] <= tol).all())
+            elif name == "residual" and options.tol > 0:
+                assert bool((x[:3] <= options.tol).all())
             else:
                 torch.testing.assert_close(
                     x, y, atol=1e-8, rtol=1e-9, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}"
                 )
         rng = torch.Generator().manual_seed(0)
         up = [torch.randn(x.shape, generator=rng, dtype=torch.float64) for x in ours[:4]]
-        if gradient == 2:  # at the zero mass the derivatives of these outputs are infinite before convergence
+        if options.gradient == UNROLLED:  # at the zero mass the derivatives of these outputs are infinite
             for x in up[1:]:
                 x[2] = 0.0
-        rest = (*inputs[:6], theirs[2], theirs[3], theirs[6], theirs[8], inputs[7], gradient, max_iter)
-        for x, y in zip(
-            reference.solve_backward(*up, *rest)[:3], kernels.solve_backward_cpu(*up, *rest)[:3], strict=True
-        ):
+        rest = (problem, theirs, Upstream(*up), options.gradient, options.max_iter)
+        for x, y in zip(twin.gradient(*rest)[:3], kernels.gradient(*rest)[0][:3], strict=True):
             torch.testing.assert_close(x, y, atol=1e-7, rtol=1e-6, equal_nan=True)
 
 
 def test_small_epsilon_and_a_tolerance_below_rounding():
     """Annealing and Newton steps get there; where nothing does, the status says why."""
     p = random_problem("balanced", 20, 25, seed=1)
-    data = (p.D[None], p.a[None], p.b[None])
     kappa = torch.full((1, 2), torch.inf, dtype=torch.float64)
     for epsilon, tol, expected in ((1e-3, 1e-9, wbm_ext.Status.CONVERGED), (0.5, 1e-18, wbm_ext.Status.STAGNATED)):
         strength = torch.tensor([epsilon * float(p.D.mean())], dtype=torch.float64)
-        out = reference.solve(*data, strength, kappa, None, None, 0, 1, 0, 0, tol, 20_000)
-        assert int(out[7]) & expected
-        theirs = kernels.solve_cpu(*data, strength, kappa, None, None, 0, 1, 0, 0, max(tol, 1e-9), 20_000)
-        torch.testing.assert_close(out[0], theirs[0], rtol=1e-7, atol=0)
+        problem = Problem(p.D[None], p.a[None], p.b[None], strength, kappa, None, 0)
+        options = Options(AUTO, MARGINAL, IMPLICIT, tol, 20_000, None)
+        ours, (theirs, *_) = twin.solve(problem, options), kernels.solve(problem, options._replace(tol=max(tol, 1e-9)))
+        assert int(ours.status) & expected
+        torch.testing.assert_close(ours.sharp, theirs.sharp, rtol=1e-7, atol=0)

@@ -56,9 +56,9 @@ def test_gradients_that_solve_no_system_report_zero():
 
 
 def test_an_inexact_backward_warns_at_the_callers_line(monkeypatch):
-    from wbm_ext.solver import eager
+    from wbm_ext.solver import autograd
 
-    monkeypatch.setattr(eager, "FAITHFUL", 0.0)
+    monkeypatch.setattr(autograd, "FAITHFUL", 0.0)
     p = random_problem("balanced", 30, 30, seed=1)
     D = p.D.clone().requires_grad_()
     options = {"epsilon": 0.4, "tol": 0.0, "max_iter": 50}

@@ -12,7 +12,7 @@ import wbm_ext
 from wbm_ext import _core
 
 STUB = ast.parse((Path(wbm_ext.__file__).parent / "_core.pyi").read_text())
-CUDA_ONLY = {"cuda_forward", "cuda_workspace_bytes", "cuda_backward", "cuda_backward_workspace_bytes"}
+CUDA_ONLY = {"cuda_solve", "cuda_workspace_bytes", "cuda_gradient", "cuda_gradient_workspace_bytes"}
 
 
 def functions(body) -> dict[str, list[str]]:

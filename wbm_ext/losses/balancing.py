@@ -17,7 +17,7 @@ from wbm_ext.losses.masses import clip_propensity, log_weights
 from wbm_ext.losses.options import check_options, options_of, same_parameters
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.solving import check_index, solver_of
-from wbm_ext.solver.api import Kappa
+from wbm_ext.solver.problem import Kappa
 
 
 @dataclass(frozen=True, eq=False)

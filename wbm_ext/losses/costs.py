@@ -11,8 +11,8 @@ from wbm_ext.losses.checks import check_points, check_sets
 from wbm_ext.losses.distances import distances
 from wbm_ext.losses.groups import fixed_shapes
 from wbm_ext.losses.options import check_flag, check_number
-from wbm_ext.solver.api import Kappa
 from wbm_ext.solver.checks import positive_number
+from wbm_ext.solver.problem import Kappa
 
 
 def _full(x: Tensor) -> Tensor:

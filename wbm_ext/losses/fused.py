@@ -20,8 +20,9 @@ from wbm_ext._native import BACKEND, core
 from wbm_ext.losses.discrepancy import warn_of_sizes
 from wbm_ext.losses.masses import propensity_bounds
 from wbm_ext.losses.options import AGAINST, MASSES
-from wbm_ext.solver.checks import GRADIENTS, METHODS, REFERENCES, is_transformed
-from wbm_ext.solver.eager import FAITHFUL, warn_of_backward
+from wbm_ext.solver.autograd import FAITHFUL, warn_of_backward
+from wbm_ext.solver.checks import is_transformed
+from wbm_ext.solver.problem import GRADIENTS, METHODS, REFERENCES
 
 _NAN = float("nan")
 MOST_OPERATIONS = 1 << 25  # multiply-adds of a cost matrix; a loss of more is not held up by its operations

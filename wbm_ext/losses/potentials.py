@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from wbm_ext.errors import check_name
 from wbm_ext.solver import SinkhornResult, solve
-from wbm_ext.solver.api import Kappa
-from wbm_ext.solver.arguments import REFERENCES
+from wbm_ext.solver.problem import REFERENCES, Kappa
 
 _NAN = float("nan")
 _INF = float("inf")

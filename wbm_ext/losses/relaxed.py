@@ -12,7 +12,7 @@ from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
 from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.solving import solver_of
-from wbm_ext.solver.api import Kappa
+from wbm_ext.solver.problem import Kappa
 
 
 def relaxed_transport(

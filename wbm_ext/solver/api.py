@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from wbm_ext.errors import check_name
-from wbm_ext.solver import autograd, eager, transforms  # noqa: F401  (transforms: registers rules)
-from wbm_ext.solver.arguments import Arguments, prepare
-from wbm_ext.solver.checks import COSTS, is_transformed
-from wbm_ext.solver.eager import Report, Solved
-from wbm_ext.solver.result import Adjoint, SinkhornResult
-from wbm_ext.solver.verdict import judge, judge_wrapped
+from wbm_ext.solver import autograd
+from wbm_ext.solver.checks import prepare
+from wbm_ext.solver.kernels import Wanted
+from wbm_ext.solver.problem import (
+    COSTS,
+    CostName,
+    CriterionName,
+    GradientName,
+    Kappa,
+    MethodName,
+    ReferenceName,
+    Strength,
+    ValidationName,
+)
+from wbm_ext.solver.result import SinkhornResult
 
 _INF = float("inf")
-Kappa = float | Tensor | tuple[float | Tensor, float | Tensor]
 Init = SinkhornResult | tuple[Tensor | None, Tensor] | None
-
-
-def _run(arguments: Arguments) -> Solved:
-    """Solve, then raise and warn as the status says."""
-    if is_transformed(arguments.cost, arguments.a, arguments.b, arguments.mask):
-        return _run_registered(arguments)
-    found = eager.solve(arguments)
-    if not found.converged and arguments.reads_data:
-        report = found.report()
-        judge(arguments, report.epsilon.detach(), report.status, report.residual)
-    return found
-
-
-def _run_registered(arguments: Arguments) -> Solved:
-    """By the registered operators, which torch's compiler and transforms see through."""
-    epsilon, (cost, a, b, mask) = arguments.epsilons(), arguments.flat_data()
-    sharp, regularized, f, g, mass, residual, iterations, status, _ = autograd.solve(
-        cost, a, b, epsilon, arguments.kappas(), mask, arguments.init_g, arguments.reference, arguments.method,
-        arguments.criterion, arguments.gradient, arguments.tol, arguments.max_iter,
-    )  # fmt: skip
-    if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling() and arguments.reads_data:
-        judge_wrapped(arguments, status, residual)
-    report = Report(epsilon, mass, residual, iterations, status)
-    return Solved(sharp, regularized, f, g, report, None, Adjoint())
+_SHARP = Wanted(regularized=False, potentials=False, report=False)
+_REGULARIZED = Wanted(sharp=False, potentials=False, report=False)
 
 
 def solve(
@@ -47,17 +32,17 @@ def solve(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor | None = None,
+    epsilon: Strength | None = None,
     kappa: Kappa = _INF,
-    reference: str = "entropy",
-    grad: str = "implicit",
-    method: str = "auto",
+    reference: ReferenceName = "entropy",
+    grad: GradientName = "implicit",
+    method: MethodName = "auto",
     tol: float = 1e-6,
     max_iter: int = 1000,
-    criterion: str = "marginal",
+    criterion: CriterionName = "marginal",
     init: Init = None,
     mask: Tensor | None = None,
-    validate: str = "auto",
+    validate: ValidationName = "auto",
 ) -> SinkhornResult:
     """Entropic optimal transport on a given cost matrix, balanced or with KL-relaxed marginals.
 
@@ -144,12 +129,11 @@ def solve(
     Wasserstein Balancing Metric: Definition 3.1 and Algorithm 1. ESCFR: Definition 3.2 and Algorithm 2, with its
     ``l//2 = 0`` read as "on even l" and the sign of H as in its Eq. (8).
     """
-    arguments = prepare(
+    problem, options, batch, read = prepare(
         D, a, b, epsilon, kappa, reference, grad, method, tol, max_iter, criterion, init, mask, validate
     )  # fmt: skip
-    found, batch = _run(arguments), arguments.batch
-    n, m = arguments.cost.shape[-2:]
-    report = found.report()
+    found, adjoint = autograd.solve(problem, options, batch, read=read)
+    n, m = problem.D.shape[-2:]
 
     def shaped(x: Tensor, *own: int) -> Tensor:
         return x if x.shape == (*batch, *own) else x.reshape((*batch, *own))
@@ -157,16 +141,16 @@ def solve(
     return SinkhornResult(
         cost=shaped(found.sharp),
         regularized_cost=shaped(found.regularized),
-        iterations=shaped(report.iterations),
-        residual=shaped(report.residual),
-        transported_mass=shaped(report.mass),
-        status=shaped(report.status),
-        epsilon=shaped(report.epsilon),
+        iterations=shaped(found.iterations),
+        residual=shaped(found.residual),
+        transported_mass=shaped(found.mass),
+        status=shaped(found.status),
+        epsilon=shaped(found.epsilon),
         _f=shaped(found.f, n),
         _g=shaped(found.g, m),
-        _matrix=shaped(arguments.cost, n, m),
-        _mask=None if arguments.mask is None else shaped(arguments.mask, n, m),
-        _adjoint=found.adjoint,
+        _D=shaped(problem.D, n, m),
+        _mask=None if problem.mask is None else shaped(problem.mask, n, m),
+        _adjoint=adjoint,
     )
 
 
@@ -175,18 +159,18 @@ def sinkhorn(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor | None = None,
+    epsilon: Strength | None = None,
     kappa: Kappa = _INF,
-    reference: str = "entropy",
-    cost: str = "sharp",
-    grad: str = "implicit",
-    method: str = "auto",
+    reference: ReferenceName = "entropy",
+    cost: CostName = "sharp",
+    grad: GradientName = "implicit",
+    method: MethodName = "auto",
     tol: float = 1e-6,
     max_iter: int = 1000,
-    criterion: str = "marginal",
+    criterion: CriterionName = "marginal",
     init: Init = None,
     mask: Tensor | None = None,
-    validate: str = "auto",
+    validate: ValidationName = "auto",
 ) -> Tensor:
     """Entropic optimal transport cost of D between a and b: a differentiable loss, one number per problem.
 
@@ -217,9 +201,9 @@ def sinkhorn(
     """
     if cost not in COSTS:
         check_name("cost", cost, COSTS)
-    arguments = prepare(
+    problem, options, batch, read = prepare(
         D, a, b, epsilon, kappa, reference, grad, method, tol, max_iter, criterion, init, mask, validate
     )  # fmt: skip
-    found = _run(arguments)
+    found, _ = autograd.solve(problem, options, batch, _SHARP if cost == "sharp" else _REGULARIZED, read)
     value = found.sharp if cost == "sharp" else found.regularized
-    return value if value.shape == arguments.batch else value.reshape(arguments.batch)
+    return value if value.shape == batch else value.reshape(batch)

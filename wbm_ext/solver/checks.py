@@ -1,33 +1,40 @@
-"""The checks of a solve's arguments, none of which reads the device.
+"""From raw arguments to a :class:`Problem` and :class:`Options`, or a typed error; none of it reads the device.
 
 Every rejection names the argument, what was expected and what came. What only the data can show (NaN, negative or
-unequal masses, isolated rows) is found by the solver itself and reported by :mod:`wbm_ext.solver.verdict`.
+unequal masses, isolated rows) is found by the solver itself and reported by :mod:`wbm_ext.solver.status`.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from wbm_ext._native import BACKEND
 from wbm_ext.errors import check_name
+from wbm_ext.solver.problem import (
+    CRITERIA,
+    GRADIENTS,
+    METHODS,
+    REFERENCES,
+    SINKHORN,
+    UNROLLED,
+    VALIDATIONS,
+    Kappa,
+    Options,
+    Problem,
+    Strength,
+    computed_in,
+)
 from wbm_ext.solver.result import SinkhornResult
 
-REFERENCES = {"entropy": 0, "product": 1}
-METHODS = {"sinkhorn": 0, "auto": 1}
-CRITERIA = {"marginal": 0, "scaling": 1}
-GRADIENTS = {"implicit": 0, "frozen": 1, "unrolled": 2}
-COSTS = ("sharp", "regularized")
-VALIDATIONS = ("auto", "full", "none")
 _INF = float("inf")
 _SHORT = (torch.float16, torch.bfloat16)
 _PLAIN = {Tensor, torch.nn.Parameter, type(None)}
 _TYPES = (torch.float32, torch.float64, *_SHORT)
-
-Strength = float | Tensor
 
 
 def is_transformed(*values: Tensor | None) -> bool:
@@ -225,3 +232,79 @@ def check_stop(tol: object, max_iter: object) -> tuple[float, int]:
     if max_iter < 1:
         raise ValueError(f"max_iter must be at least 1, got {max_iter}")
     return bound, int(max_iter)
+
+
+class Checked(NamedTuple):
+    """A solve's arguments after their checks."""
+
+    problem: Problem
+    options: Options
+    batch: tuple[int, ...]  # of the results
+    read: bool  # whether the status is to be read, which waits for a device
+
+
+def _reads_16_bits(D: Tensor) -> bool:
+    """Whether the kernels of D's device read its 16-bit types themselves."""
+    return BACKEND == "native" and D.is_cuda
+
+
+def _flat(x: Tensor, batch: tuple[int, ...], own: int) -> Tensor:
+    """x with ``own`` dimensions behind the batch, which is brought to no dimension or one; x itself where it is."""
+    lead = x.shape[: x.dim() - own]
+    if len(batch) < 2:
+        return x if lead == batch else x.expand(*batch, *x.shape[-own:])
+    return x.expand(*batch, *x.shape[-own:]).reshape(-1, *x.shape[-own:])
+
+
+def prepare(
+    D: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    epsilon: Strength | None,
+    kappa: Kappa,
+    reference: str,
+    grad: str,
+    method: str,
+    tol: float,
+    max_iter: int,
+    criterion: str,
+    init: object,
+    mask: Tensor | None,
+    validate: str,
+) -> Checked:
+    """Check every argument and flatten the batch; see :func:`wbm_ext.solve` for their meaning."""
+    D = check_cost(D)
+    kind = computed_in(D.dtype)
+    *lead, n, m = D.shape
+    batch = tuple(lead)
+    if a is not None:
+        a = check_mass("a", a, n, D, kind)
+    if b is not None:
+        b = check_mass("b", b, m, D, kind)
+    mask = check_mask(mask, D)
+    shapes = {
+        name: tuple(x.shape[: x.dim() - own])
+        for name, x, own in (("D", D, 2), ("a", a, 1), ("b", b, 1), ("mask", mask, 2))
+        if x is not None
+    }
+    if any(shape != batch for shape in shapes.values()):
+        batch = broadcast(shapes)
+
+    measure, gradient = option("reference", reference, REFERENCES), option("grad", grad, GRADIENTS)
+    how, test = option("method", method, METHODS), option("criterion", criterion, CRITERIA)
+    if gradient == UNROLLED:  # plain iterations, so that there is something to differentiate
+        how = SINKHORN
+    if validate not in VALIDATIONS:
+        check_name("validate", validate, VALIDATIONS)
+    tol, max_iter = check_stop(tol, max_iter)
+    problem = Problem(
+        _flat(D if D.dtype == kind or _reads_16_bits(D) else D.to(kind), batch, 2),
+        None if a is None else _flat(a, batch, 1),
+        None if b is None else _flat(b, batch, 1),
+        None if epsilon is None else check_strength("epsilon", epsilon, batch, D, grad, infinite=False),
+        check_kappa(kappa, batch, D, grad),
+        None if mask is None else _flat(mask, batch, 2),
+        measure,
+    )
+    options = Options(how, test, gradient, tol, max_iter, None if init is None else check_init(init, batch, D))
+    return Checked(problem, options, batch, validate == "full" or (validate == "auto" and D.is_cpu))

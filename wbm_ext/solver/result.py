@@ -55,7 +55,7 @@ class SinkhornResult:
     epsilon: Tensor
     _f: Tensor = field(repr=False)
     _g: Tensor = field(repr=False)
-    _matrix: Tensor = field(repr=False)
+    _D: Tensor = field(repr=False)
     _mask: Tensor | None = field(repr=False)
     _adjoint: Adjoint = field(repr=False, default_factory=Adjoint)
 
@@ -121,10 +121,10 @@ class SinkhornResult:
         return kept
 
     def _make_plan(self) -> Tensor:
-        matrix = self._matrix
+        D = self._D
         if self._mask is not None:
-            matrix = torch.where(self._mask, matrix, float("inf"))
-        exponent = self._f.unsqueeze(-1) + self._g.unsqueeze(-2) - matrix
+            D = torch.where(self._mask, D, float("inf"))
+        exponent = self._f.unsqueeze(-1) + self._g.unsqueeze(-2) - D
         epsilon = self.epsilon[..., None, None]
         if not epsilon.requires_grad:
             return torch.exp(exponent / epsilon).to(self.cost.dtype)

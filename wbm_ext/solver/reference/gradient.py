@@ -15,19 +15,22 @@ of their own.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
-from wbm_ext.solver.reference.iteration import Marginal, Terms, safe, terms
+from wbm_ext.solver.problem import Batched, Problem, Upstream
+from wbm_ext.solver.reference.iteration import Side, View, safe, view
 
 
-def solve_symmetric(t: Terms, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def solve_symmetric(v: View, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The system above, scaled by its diagonal; with both marginals hard its null vector (1, -1) is lifted.
 
     Returns x, y and each problem's relative residual.
     """
     n = h1.shape[1]
-    k1, k2 = 1 + t.epsilon * t.rows.inverse_kappa, 1 + t.epsilon * t.columns.inverse_kappa
+    k1, k2 = 1 + v.epsilon * v.rows.inverse_kappa, 1 + v.epsilon * v.columns.inverse_kappa
     diagonal = torch.cat([k1 * plan.sum(2), k2 * plan.sum(1)], 1)
     live = diagonal > 0
     scale = torch.where(live, torch.where(live, diagonal, 1.0).rsqrt(), 0.0)
@@ -38,8 +41,8 @@ def solve_symmetric(t: Terms, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Ten
     # null vector of the scaled matrix: sqrt(diagonal) on the rows, -sqrt(diagonal) on the columns
     root = torch.where(live, torch.where(live, diagonal, 1.0).sqrt(), 0.0)
     null = torch.cat([root[:, :n], -root[:, n:]], 1)
-    null = null / torch.where(t.both_hard, null.norm(dim=1, keepdim=True).clamp(min=1e-300), 1.0)
-    null = torch.where(t.both_hard, null, 0.0)
+    null = null / torch.where(v.both_hard, null.norm(dim=1, keepdim=True).clamp(min=1e-300), 1.0)
+    null = torch.where(v.both_hard, null, 0.0)
     matrix = matrix + null[:, :, None] * null[:, None, :]
     right = scale * torch.cat([h1, h2], 1)
     right = right - null * (null * right).sum(1, keepdim=True)
@@ -51,7 +54,7 @@ def solve_symmetric(t: Terms, plan: Tensor, h1: Tensor, h2: Tensor) -> tuple[Ten
     return solution[:, :n], solution[:, n:], residual
 
 
-def _pull_back_gauge(side: Marginal, gauge: Tensor, potential: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+def _pull_back_gauge(side: Side, gauge: Tensor, potential: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     """What the gauge <a,f>/sum(a) = <b,g>/sum(b) does to q, and what it adds to the gradient in the masses."""
     total = torch.where(side.total > 0, side.total, 1.0)
     value = torch.where(side.active, safe(potential), 0.0)
@@ -60,13 +63,11 @@ def _pull_back_gauge(side: Marginal, gauge: Tensor, potential: Tensor, q: Tensor
     return q, torch.where(side.active, -0.5 * gauge * (value - mean) / total, 0.0)
 
 
-def _vanished(
-    t: Terms, side: Marginal, other: Marginal, cost: Tensor, sharp: Tensor, reg: Tensor, g: Tensor, y: Tensor
-) -> Tensor:
-    """One-sided derivative where the mass is 0; cost is (B, side, other). 0 where it is infinite."""
-    eps = t.epsilon
-    admissible = cost.isfinite() & other.active[:, None, :]
-    x = torch.where(admissible, safe(g)[:, None, :] - safe(cost), -float("inf"))
+def _vanished(v: View, side: Side, other: Side, D: Tensor, sharp: Tensor, reg: Tensor, g: Tensor, y: Tensor) -> Tensor:
+    """One-sided derivative where the mass is 0; D is (B, side, other). 0 where it is infinite."""
+    eps = v.epsilon
+    admissible = D.isfinite() & other.active[:, None, :]
+    x = torch.where(admissible, safe(g)[:, None, :] - safe(D), -float("inf"))
     log_sum = torch.logsumexp(x / eps[:, :, None], 2)
     reachable = log_sum.isfinite()
     weight = torch.where(admissible, torch.exp((safe(x)) / eps[:, :, None] - safe(log_sum)[:, :, None]), 0.0)
@@ -82,9 +83,9 @@ def _vanished(
 
 
 def _mass_gradient(
-    t: Terms,
-    side: Marginal,
-    other: Marginal,
+    v: View,
+    side: Side,
+    other: Side,
     sharp: Tensor,
     reg: Tensor,
     potential: Tensor,
@@ -94,74 +95,44 @@ def _mass_gradient(
     """dL/da where a > 0."""
     positive = side.mass > 0
     share = torch.where(positive, sums / torch.where(positive, side.mass, 1.0), 0.0)
-    k = torch.where(side.shift > 0, 1.0 + t.epsilon * side.inverse_kappa, 1.0)
+    k = torch.where(side.shift > 0, 1.0 + v.epsilon * side.inverse_kappa, 1.0)
     kappa = torch.where(side.hard, 0.0, 1.0 / torch.where(side.hard, 1.0, side.inverse_kappa))
-    value = torch.where(side.active, k * share * (sharp * safe(potential) + t.epsilon * x), 0.0)
+    value = torch.where(side.active, k * share * (sharp * safe(potential) + v.epsilon * x), 0.0)
     envelope = torch.where(side.hard, side.dual(potential), kappa * (1 - share)) - side.shift * (share - other.total)
     return value + reg * envelope
 
 
-def implicit_gradient(
-    grad_sharp: Tensor,
-    grad_regularized: Tensor,
-    grad_f: Tensor,
-    grad_g: Tensor,
-    cost: Tensor,
-    a: Tensor,
-    b: Tensor,
-    epsilon: Tensor,
-    kappa: Tensor,
-    mask: Tensor | None,
-    f: Tensor,
-    g: Tensor,
-    reference: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients in D, a and b at the fixed point (f, g); with both marginals hard da and db are centred."""
-    return implicit_gradient_and_residual(
-        grad_sharp, grad_regularized, grad_f, grad_g, cost, a, b, epsilon, kappa, mask, f, g, reference
-    )[:3]
+def implicit_gradient(upstream: Upstream, problem: Problem, f: Tensor, g: Tensor) -> tuple[Tensor, ...]:
+    """Gradients in D, a and b at the fixed point (f, g), and the relative residual of the linear systems (B,).
 
-
-def implicit_gradient_and_residual(
-    grad_sharp: Tensor,
-    grad_regularized: Tensor,
-    grad_f: Tensor,
-    grad_g: Tensor,
-    cost: Tensor,
-    a: Tensor,
-    b: Tensor,
-    epsilon: Tensor,
-    kappa: Tensor,
-    mask: Tensor | None,
-    f: Tensor,
-    g: Tensor,
-    reference: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """:func:`implicit_gradient`, and the relative residual of its linear systems (B,)."""
-    t = terms(cost, a, b, epsilon, kappa, mask, reference)
+    All of the upstream gradients must be there. With both marginals hard da and db are centred.
+    """
+    grad_sharp, grad_regularized, grad_f, grad_g = cast("tuple[Tensor, Tensor, Tensor, Tensor]", upstream)
+    D, a, b, *_ = cast("Batched", problem)
+    v = view(problem)
     sharp, reg = grad_sharp.double()[:, None], grad_regularized.double()[:, None]
-    plan, log_plan = t.plan(f, g)
+    plan, log_plan = v.plan(f, g)
     r, c = plan.sum(2), plan.sum(1)
-    q_f = torch.where(t.rows.active, grad_f.double(), 0.0)
-    q_g = torch.where(t.columns.active, grad_g.double(), 0.0)
+    q_f = torch.where(v.rows.active, grad_f.double(), 0.0)
+    q_g = torch.where(v.columns.active, grad_g.double(), 0.0)
 
-    gauge = torch.where(t.both_hard, q_f.sum(1, keepdim=True) - q_g.sum(1, keepdim=True), 0.0)
-    q_f, da = _pull_back_gauge(t.rows, gauge, f, q_f)
-    q_g, db = _pull_back_gauge(t.columns, -gauge, g, q_g)
+    gauge = torch.where(v.both_hard, q_f.sum(1, keepdim=True) - q_g.sum(1, keepdim=True), 0.0)
+    q_f, da = _pull_back_gauge(v.rows, gauge, f, q_f)
+    q_g, db = _pull_back_gauge(v.columns, -gauge, g, q_g)
 
     entropy = plan * log_plan
-    h1 = -sharp * (entropy.sum(2) + r * safe(f) * t.rows.inverse_kappa) + q_f
-    h2 = -sharp * (entropy.sum(1) + c * safe(g) * t.columns.inverse_kappa) + q_g
-    x, y, residual = solve_symmetric(t, plan, h1, h2)
-    dcost = plan * (sharp[:, :, None] * (1 + log_plan) + reg[:, :, None] + x[:, :, None] + y[:, None, :])
-    da = da + _mass_gradient(t, t.rows, t.columns, sharp, reg, f, r, x)
-    db = db + _mass_gradient(t, t.columns, t.rows, sharp, reg, g, c, y)
-    da = torch.where(t.rows.mass > 0, da, _vanished(t, t.rows, t.columns, t.cost, sharp, reg, g, y))
-    db = torch.where(t.columns.mass > 0, db, _vanished(t, t.columns, t.rows, t.cost.mT, sharp, reg, f, x))
+    h1 = -sharp * (entropy.sum(2) + r * safe(f) * v.rows.inverse_kappa) + q_f
+    h2 = -sharp * (entropy.sum(1) + c * safe(g) * v.columns.inverse_kappa) + q_g
+    x, y, residual = solve_symmetric(v, plan, h1, h2)
+    dD = plan * (sharp[:, :, None] * (1 + log_plan) + reg[:, :, None] + x[:, :, None] + y[:, None, :])
+    da = da + _mass_gradient(v, v.rows, v.columns, sharp, reg, f, r, x)
+    db = db + _mass_gradient(v, v.columns, v.rows, sharp, reg, g, c, y)
+    da = torch.where(v.rows.mass > 0, da, _vanished(v, v.rows, v.columns, v.D, sharp, reg, g, y))
+    db = torch.where(v.columns.mass > 0, db, _vanished(v, v.columns, v.rows, v.D.mT, sharp, reg, f, x))
 
-    def centre(side: Marginal, d: Tensor) -> Tensor:
+    def centre(side: Side, d: Tensor) -> Tensor:
         total = torch.where(side.total > 0, side.total, 1.0)
-        return torch.where(t.both_hard, d - (side.mass * d).sum(1, keepdim=True) / total, d)
+        return torch.where(v.both_hard, d - (side.mass * d).sum(1, keepdim=True) / total, d)
 
-    da, db = centre(t.rows, da), centre(t.columns, db) * t.b_scale
-    return dcost.to(cost.dtype), da.to(a.dtype), db.to(b.dtype), residual
+    da, db = centre(v.rows, da), centre(v.columns, db) * v.b_scale
+    return dD.to(D.dtype), da.to(a.dtype), db.to(b.dtype), residual
