@@ -14,6 +14,7 @@ from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
 from wbm_ext.solver import solve
 from wbm_ext.solver.checks import positive_number
+from wbm_ext.solver.problem import GradientName
 
 
 def _three(x: Tensor, y: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,7 @@ def debiased_transport(
     cost: str = "regularized",
     tol: float = 1e-6,
     max_iter: int = 1000,
-    grad: str = "implicit",
+    grad: GradientName = "implicit",
 ) -> Discrepancy:
     """The divergence with its diagnostics; see :func:`sinkhorn_divergence` for formula, parameters, errors and source.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wbm_ext.errors import check_name
 from wbm_ext.solver import SinkhornResult, solve
-from wbm_ext.solver.problem import REFERENCES, Kappa
+from wbm_ext.solver.problem import REFERENCES, Kappa, ReferenceName
 
 _NAN = float("nan")
 _INF = float("inf")
@@ -132,7 +132,7 @@ class PotentialsCache(nn.Module):
         columns: Tensor,
         epsilon: float | Tensor | None = None,
         kappa: Kappa = _INF,
-        reference: str = "entropy",
+        reference: ReferenceName = "entropy",
         mask: Tensor | None = None,
     ) -> tuple[Tensor | None, Tensor] | None:
         """The start ``init=(f, g)`` of a batch, or None where no sample is known.
@@ -198,7 +198,7 @@ class PotentialsCache(nn.Module):
         rows: Tensor,
         columns: Tensor,
         kappa: Kappa = _INF,
-        reference: str = "entropy",
+        reference: ReferenceName = "entropy",
     ) -> None:
         """Keep the potentials of a solved batch; those that are not finite are left out.
 
@@ -252,7 +252,7 @@ class PotentialsCache(nn.Module):
         columns: Tensor,
         epsilon: float | Tensor | None = None,
         kappa: Kappa = _INF,
-        reference: str = "entropy",
+        reference: ReferenceName = "entropy",
         mask: Tensor | None = None,
         **options: Any,
     ) -> SinkhornResult:

@@ -20,8 +20,8 @@ from torch import Tensor
 from wbm_ext.errors import ConvergenceWarning, warn_once
 from wbm_ext.solver import kernels, operators  # noqa: F401  (operators: defines them)
 from wbm_ext.solver.checks import is_transformed
-from wbm_ext.solver.kernels import EVERYTHING, Wanted
-from wbm_ext.solver.problem import IMPLICIT, Options, Problem, Solution, Upstream, computed_in
+from wbm_ext.solver.kernels import EVERYTHING, Unsolved, Wanted
+from wbm_ext.solver.problem import IMPLICIT, Options, Problem, Solution, Upstream, computed_in, found_at
 from wbm_ext.solver.reference.gradient import implicit_gradient
 from wbm_ext.solver.result import Adjoint
 from wbm_ext.solver.status import raise_or_warn, raise_or_warn_inside_func
@@ -50,6 +50,8 @@ class _Call:
     def __init__(self, problem: Problem, options: Options, wanted: Wanted, read: bool, adjoint: Adjoint) -> None:
         self.mask, self.reference = problem.mask, problem.reference
         self.options, self.wanted, self.read, self.adjoint = options, wanted, read, adjoint
+        self.solution: Any = None
+        self.unsolved: Unsolved | None = None
 
 
 class _Eager(torch.autograd.Function):
@@ -83,7 +85,7 @@ class _Eager(torch.autograd.Function):
             D, a, b, given_epsilon if epsilon is None else epsilon, given_kappa if kappa is None else kappa, mask,
             reference,
         )  # fmt: skip
-        solution = Solution(None, None, f, g, None, None, iterations, None, history, None)  # type: ignore[arg-type]
+        solution = found_at(f, g, iterations, history)
         needs, upstream = ctx.needs_input_grad, Upstream(*grads)
         if needs[3] or needs[4] or torch.is_grad_enabled() or is_transformed(*grads):
             return _by_operators(ctx, problem, solution, upstream, mode, max_iter)
@@ -187,12 +189,11 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    saved, (reference, mode, max_iter) = ctx.saved_tensors, ctx.options
+    D, a, b, epsilon, kappa, mask, f, g, iterations, history = ctx.saved_tensors
+    reference, mode, max_iter = ctx.options
     strengths = (ctx.needs_input_grad[3] or ctx.needs_input_grad[4]) and mode == IMPLICIT
-    problem = Problem(*saved[:6], reference)
-    d_D, d_a, d_b, d_epsilon, d_kappa, _ = pull_back(
-        Upstream(*grads[:4]), problem, saved[6:], mode, max_iter, strengths
-    )
+    problem, solution = Problem(D, a, b, epsilon, kappa, mask, reference), (f, g, iterations, history)
+    d_D, d_a, d_b, d_epsilon, d_kappa, _ = pull_back(Upstream(*grads[:4]), problem, solution, mode, max_iter, strengths)
     return d_D, d_a, d_b, d_epsilon if ctx.needs_input_grad[3] else None, d_kappa, *[None] * 8
 
 
@@ -214,8 +215,8 @@ def _first_derivative(ctx: Any) -> tuple[Any, list[Tensor]]:
     *real, mask, f, g = ctx.saved_tensors
 
     def first(*tensors: Tensor) -> tuple[Tensor, ...]:
-        problem = Problem(*tensors[4:9], mask, reference)  # type: ignore[arg-type]
-        return implicit_gradient(Upstream(*tensors[:4]), problem, *tensors[9:])[:3]
+        upstream, (D, a, b, epsilon, kappa, f, g) = Upstream(*tensors[:4]), tensors[4:]
+        return implicit_gradient(upstream, Problem(D, a, b, epsilon, kappa, mask, reference), f, g)[:3]
 
     return first, [*real, f, g]
 
@@ -297,7 +298,8 @@ def solve(
     else:
         solution, unsolved, _ = kernels.solve(problem, options, wanted, read=read)
     if unsolved is not None and read:
-        raise_or_warn(problem, batch, *unsolved, options.tol)
+        status, residual = unsolved
+        raise_or_warn(problem, batch, status, residual, options.tol)
     return _with_epsilon(solution, problem) if wanted.report else solution, adjoint
 
 

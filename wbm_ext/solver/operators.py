@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wbm_ext._native import BACKEND
 from wbm_ext.solver import kernels
-from wbm_ext.solver.problem import UNROLLED, Options, Problem, Solution, Upstream, computed_in
+from wbm_ext.solver.problem import UNROLLED, Options, Problem, Upstream, computed_in, found_at
 
 _PROBLEM = "Tensor D, Tensor a, Tensor b, {epsilon}, Tensor kappa, Tensor? mask, int reference"
 _library = torch.library.Library("wbm_ext", "DEF")
@@ -50,7 +50,7 @@ def _solve(*values: Any) -> tuple[Tensor, ...]:
 
 def _solve_backward(*values: Any) -> tuple[Tensor, ...]:
     upstream, problem, (f, g, iterations, history, mode, max_iter) = values[:4], Problem(*values[4:11]), values[11:]
-    solution = Solution(*[None] * 2, f, g, *[None] * 2, iterations, None, history, problem.epsilon)  # type: ignore[arg-type]
+    solution = found_at(f, g, iterations, history)
     found, _ = kernels.gradient(problem, solution, Upstream(*upstream), mode, max_iter)
     d_D, d_a, d_b, residual = found
     return d_D, d_a.to(problem.a.dtype), d_b.to(problem.b.dtype), residual  # type: ignore[union-attr, return-value]

@@ -8,7 +8,7 @@ fields of these records, in their order), kernels, and the twin in plain torch.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor
@@ -102,6 +102,14 @@ class Solution(NamedTuple):
     status: Tensor  # () int32
     history: Tensor  # (max_iter + 1, n + m): f and g after every iteration of an unrolled solve, else empty
     epsilon: Tensor  # (): what was used
+
+
+def found_at(f: Tensor, g: Tensor, iterations: Tensor | None, history: Tensor | None) -> Solution:
+    """What a backward needs of a solution."""
+    nothing: Any = None
+    return Solution(
+        nothing, nothing, f, g, nothing, nothing, cast("Tensor", iterations), nothing, cast("Tensor", history), nothing
+    )
 
 
 class Upstream(NamedTuple):

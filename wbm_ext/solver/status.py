@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from enum import IntFlag
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -145,10 +146,9 @@ def _place(batch: tuple[int, ...], p: int) -> str:
 
 def _explain(problem: Problem, batch: tuple[int, ...], p: int, status: int) -> str:
     """One sentence with argument, expected and got for the gravest bit of problem p."""
-    D, a, b, epsilon, kappa, mask, _ = (x[p].detach() if isinstance(x, Tensor) else x for x in problem.batched())
-    assert isinstance(D, Tensor)
-    assert isinstance(a, Tensor)
-    assert isinstance(b, Tensor)
+    full = problem.batched()
+    D, a, b, kappa = (cast("Tensor", x)[p].detach() for x in (full.D, full.a, full.b, full.kappa))
+    mask = torch.ones_like(D, dtype=torch.bool) if full.mask is None else full.mask[p]
     where = _place(batch, p)
     if status & Status.INVALID_MASS:
         return _mass_error("a", a, where) or _mass_error("b", b, where) or f"the masses overflow{where}"
@@ -158,18 +158,16 @@ def _explain(problem: Problem, batch: tuple[int, ...], p: int, status: int) -> s
             wrong &= mask
         index = _first(wrong)
         return f"D must hold numbers (or +inf to forbid a pair), got D{list(index)} = {float(D[index])}{where}"
-    sides = kappa.tolist()  # type: ignore[union-attr]
+    sides = kappa.tolist()
     if status & Status.INVALID_STRENGTH:
-        if epsilon is None:
-            allowed = D.isfinite() & (a > 0)[:, None] & (b > 0)
-            mean = float(D[allowed if mask is None else allowed & mask].double().mean())  # type: ignore[operator]
+        if full.epsilon is None:
+            mean = float(D[D.isfinite() & mask & (a > 0)[:, None] & (b > 0)].double().mean())
             return (
                 f"epsilon=None takes 0.05 times the mean of D, which is {0.05 * mean:.3g}{where}; "
                 "pass epsilon, or a D with a positive mean"
             )
-        return (
-            f"epsilon and kappa must be positive (epsilon finite), got epsilon {float(epsilon)}, kappa {sides}{where}"
-        )
+        got = f"epsilon {float(cast('Tensor', full.epsilon)[p])}, kappa {sides}"
+        return f"epsilon and kappa must be positive (epsilon finite), got {got}{where}"
     if status & Status.UNEQUAL_MASSES:
         return (
             "with both marginals hard (kappa=inf) a and b must have the same total (within 1e-3 relative), "
@@ -177,7 +175,7 @@ def _explain(problem: Problem, batch: tuple[int, ...], p: int, status: int) -> s
             "normalise them or pass a finite kappa"
         )
     if status & Status.ISOLATED:
-        allowed = D.isfinite() if mask is None else D.isfinite() & mask  # type: ignore[operator]
+        allowed = D.isfinite() & mask
         for name, mass, free, kappa_of_side in (
             ("row", a, (allowed & (b > 0)).any(1), sides[0]),
             ("column", b, (allowed & (a > 0)[:, None]).any(0), sides[1]),
