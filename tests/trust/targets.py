@@ -25,9 +25,9 @@ from test_argument_fuzz import check as check_call
 
 import wbm_ext
 from wbm_ext import datasets, ite, recommender
-from wbm_ext.cli.frames import read_frame
 from wbm_ext.cli.runfile import read_run, settings
 from wbm_ext.datasets import acic, coat, ihdp, kuairec, yahoo
+from wbm_ext.datasets.text import read_table
 from wbm_ext.errors import DatasetError, FileFormatError, UnknownNameError
 
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "os.rename", "os.mkdir", "subprocess.")
@@ -166,7 +166,7 @@ def _check_table(draw: tuple[Any, str, bool]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"own.{'parquet' if parquet else 'csv'}{end}"
         path.write_bytes(content)
-        return _read(lambda: read_frame(path), DatasetError, path)
+        return _read(lambda: read_table(path), DatasetError, path)
 
 
 def _check_run(how: Any) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from wbm_ext.errors import MissingExtraError
-from wbm_ext.persistence import atomic_write
 
 
 def write_results(result: Mapping[str, Any], folder: Path) -> tuple[list[Path], str | None]:
@@ -23,6 +22,8 @@ def write_results(result: Mapping[str, Any], folder: Path) -> tuple[list[Path], 
     note : str or None
         Why there are no drawings, if there are none.
     """
+    from wbm_ext.persistence import atomic_write
+
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, allow_nan=False) + "\n"
     files = [folder / "comparison.json"]
