@@ -114,7 +114,7 @@ def test_every_public_name_resolves():
 def test_a_missing_module_says_what_to_do():
     code = (
         "import sys; sys.modules['wbm_ext._core'] = None\n"
-        "try:\n    import wbm_ext\nexcept ImportError as error:\n    print(error)"
+        "try:\n    import wbm_ext; wbm_ext.sinkhorn\nexcept ImportError as error:\n    print(error)"
     )
     assert "pip install -e ." in _run(code)
 
