@@ -63,7 +63,7 @@ def strata(base: Array, x: Array, whole: Array, bins: int = 20) -> Array:
     return base * (share / np.maximum(held, 1e-12))[bin_of]
 
 
-def random_features(sample: Array, count: int = 150, seed: int = 0) -> Callable[[Array], Array]:
+def random_features(sample: Array, count: int = 100, seed: int = 0) -> Callable[[Array], Array]:
     """Random Fourier features of the Gaussian kernel whose bandwidth is the median distance in ``sample``."""
     rng = np.random.default_rng(seed)
     one, two = sample[:300], sample[300:600]

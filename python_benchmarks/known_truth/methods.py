@@ -25,10 +25,10 @@ TRANSPORT: Mapping[str, Mapping[str, Any]] = {
 """Settings of WBM in batches, chosen on the draws of ``TUNING``."""
 
 TRIES: Mapping[str, Callable[..., Array]] = {
-    "debiased transport, batches of 1,024": partial(batch_weights, objective="debiased", batch=1024, steps=100),
-    "split-batch transport": partial(batch_weights, objective="split", batch=512, steps=300, epsilon=0.2),
-    "moments, then split-batch transport": partial(batch_weights, objective="split", batch=512, steps=100, epsilon=0.2),
-    "relaxed plan": partial(relaxed_weights, kappa=0.03, epsilon=0.02),
+    "debiased transport, batches of 1,024": partial(batch_weights, objective="debiased", batch=1024, steps=50),
+    "split-batch transport": partial(batch_weights, objective="split", batch=192, steps=300, epsilon=0.2),
+    "moments, then split-batch transport": partial(batch_weights, objective="split", batch=192, steps=300),
+    "relaxed plan": partial(relaxed_weights, kappa=0.03, epsilon=0.02, size=500),
 }
 """Attempts at beating entropy balancing by transport; the third begins and ends with it."""
 
@@ -57,7 +57,7 @@ def all_weights(draw: Draw, propensity: str, tries: bool) -> dict[str, Array]:
     for features in FEATURES:
         x, mean = draw.features(features), draw.mean(features)
         sample = partial(draw.sample, features)
-        whole = sample(20_000, np.random.default_rng(draw.seed))
+        whole = sample(5_000, np.random.default_rng(draw.seed))
         entropy, kernel = controls_of(features)
         balanced[entropy] = controls.entropy_balance(base, x, mean)
         balanced[kernel] = controls.kernel_balance(base, x, whole, ridge=0.1)

@@ -27,7 +27,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Predicted matrices whose errors are taken together."""
 
 TRIED = ("50 %", "learned")
-"""Propensities on which the four attempts beyond WBM are run too."""
+"""Propensities on which the four attempts beyond WBM are run too, and systems trained."""
 
 
 def run_draw(truth: Array, selection: str, seed: int, propensities: tuple[str, ...]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def run_draw(truth: Array, selection: str, seed: int, propensities: tuple[str, .
             errors = together({key: draw.errors(w, *key) for key in keys}, ESTIMATORS)
             rows.append(
                 {"method": method, "propensity": propensity} | errors
-                | {"system": round(draw.system_error(w), 6)}
+                | ({"system": round(draw.system_error(w), 6)} if propensity in TRIED else {})
                 | {name: round(value, 4) for name, value in draw.about(w).items()}
             )  # fmt: skip
     return {"selection": selection, "draw": seed, "n": len(draw.keys), "rows": rows}
