@@ -1,4 +1,4 @@
-# make run    install into .venv and train naive, IPS and IPS-WBM on a data set: table, plots and JSON under results/
+# make run    install into .venv and train naive, IPS-WBM and their controls on generated ratings: table, plots and JSON under results/
 #             make run DATA=coat ROOT=<folder with train.ascii and test.ascii>    the same on Coat's real ratings
 # make test   install and run the tests (real-data tests too when WBM_DATA names the folder of data sets)
 # make test-reference   the tests of solver and losses without the compiled module, in plain torch (slow: a quarter of an hour)
@@ -12,9 +12,9 @@
 # make build  rebuild the compiled module in place (seconds)
 PYTHON ?= python3
 VENV   ?= .venv
-DATA   ?= synthetic
+DATA   ?= niche-items
 ROOT   ?=
-SEEDS  ?= 3
+SEEDS  ?= 5
 OUT    ?= results/$(DATA)
 DIST   ?= dist
 SECONDS ?= 60

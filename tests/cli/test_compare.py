@@ -16,7 +16,11 @@ from wbm_ext.datasets import make_ratings
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "load", lambda name, root=None: make_ratings(40, 50, density=0.2, test_per_user=10))
+    monkeypatch.setattr(
+        datasets,
+        "load",
+        lambda name, root=None, **options: make_ratings(40, 50, density=0.2, test_per_user=10, **options),
+    )
 
 
 def test_compare_prints_tables_and_writes_figures(
@@ -53,7 +57,7 @@ def test_compare_prints_tables_and_writes_figures(
     ("arguments", "words"),
     [
         (["--data", "cout"], "did you mean 'coat'"),
-        (["--data", "ihdp"], "compare takes ratings: coat, yahoo-r3, kuairec, synthetic"),
+        (["--data", "ihdp"], "compare takes ratings: coat, yahoo-r3, kuairec, synthetic, niche-items"),
         (["--data", "coat", "--root", "no-such-folder"], "no-such-folder"),
         (["--systems", "naive,ipz"], "did you mean 'ips'"),
         (["--seeds", "0"], "seeds must be an integer of at least 1; got 0"),

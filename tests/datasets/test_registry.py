@@ -54,7 +54,7 @@ def no_folders(real_root, tmp_path: Path, monkeypatch) -> None:
 
 def test_names_by_kind() -> None:
     assert available() == NAMES
-    assert set(available("ratings")) == {"coat", "yahoo-r3", "kuairec", "synthetic"}
+    assert set(available("ratings")) == {"coat", "yahoo-r3", "kuairec", "synthetic", "niche-items"}
     assert set(available("treatments")) == {"ihdp", "acic2016", "synthetic-effects", "hidden-toy"}
     with pytest.raises(UnknownNameError, match="kind='rating' does not exist; did you mean 'ratings'"):
         available("rating")
@@ -74,8 +74,8 @@ def test_each_description_holds_terms_origin_and_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, entry in registry.ENTRIES.items() if entry.generated])
 def test_generated_ones_load_by_name(name: str) -> None:
-    size = {"n_users": 20, "n_items": 30, "density": 0.1} if name == "synthetic" else {"n": 50}
-    data = load(name, **size)
+    sizes = {"synthetic": {"n_users": 20, "n_items": 30, "density": 0.1}, "niche-items": {}}
+    data = load(name, **sizes.get(name, {"n": 50}))
     assert isinstance(data, RatingsDataset if registry.ENTRIES[name].kind == "ratings" else Treatments)
     assert check(name) == []
     with pytest.raises(DatasetError, match="is generated"):

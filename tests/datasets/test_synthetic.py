@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wbm_ext.datasets import RatingsDataset, make_ratings
+from wbm_ext.datasets import RatingsDataset, make_niche_ratings, make_ratings
 
 
 def positive_share(data: RatingsDataset) -> float:
@@ -147,3 +147,28 @@ def test_the_seed_decides_and_the_strengths_leave_the_ratings_alone() -> None:
 def test_bad_arguments_are_refused(options, error, text) -> None:
     with pytest.raises(error, match=text):
         make_ratings(**options)
+
+
+def test_niche_items_are_seen_by_those_who_like_them() -> None:
+    """Observed ratings of the less popular half lie above all their ratings, those of the others do not."""
+    data = make_ratings(300, 200, rank=4, density=0.2, selection=0.0, popularity=0.0, niche=2.0, noise=0.0, q_min=0.02)
+    flat = make_ratings(300, 200, rank=4, density=0.2, selection=0.0, popularity=0.0, noise=0.0, q_min=0.02)
+    np.testing.assert_array_equal(data.truth, flat.truth)
+    seen = np.zeros(data.truth.shape, dtype=bool)
+    seen[data.train.users, data.train.items] = True
+    gap = np.array([data.truth[seen[:, i], i].mean() - data.truth[:, i].mean() for i in range(data.n_items)])
+    fans = np.array([np.ptp(data.propensities[:, i]) > 0 for i in range(data.n_items)])
+    assert 0.3 < fans.mean() < 0.7
+    assert gap[fans].mean() > 0.5
+    assert abs(gap[~fans].mean()) < 0.05
+
+
+def test_niche_ratings_are_make_ratings_with_their_settings() -> None:
+    data = make_niche_ratings(3)
+    same = make_ratings(
+        300, 200, rank=4, density=0.2, selection=0.0, popularity=0.3, niche=2.0, q_min=0.02, test_per_user=40,
+        random_state=3,
+    )  # fmt: skip
+    assert data.name == "niche-items"
+    np.testing.assert_array_equal(data.propensities, same.propensities)
+    np.testing.assert_array_equal(data.train.ratings, same.train.ratings)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from wbm_ext.datasets import RatingsDataset, overlap
+from wbm_ext.datasets import RatingsDataset, make_ratings, overlap
 from wbm_ext.errors import UnknownNameError
 from wbm_ext.recommender import compare, create
 from wbm_ext.recommender.comparison import _verdict
+from wbm_ext.recommender.systems.given import GivenIPS
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,7 @@ def test_verdict(naive: list[float], wbm: list[float], words: str) -> None:
     sentence = _verdict(runs)
     assert sentence is not None
     assert words in sentence
+    assert len(sentence.splitlines()) == 1  # no control, no sentence of it
     assert _verdict({"naive": runs["naive"]}) is None
 
 
@@ -72,3 +76,57 @@ def test_unknown_names_are_refused_before_training(tiny: RatingsDataset) -> None
         compare(tiny, params={"epoch": 1})
     with pytest.raises(ValueError, match="seeds"):
         compare(tiny, seeds=0)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict:
+    """Two draws of generated ratings whose selection hurts a model of the ratings as they are."""
+    return compare(lambda seed: make_ratings(60, 50, density=0.3, niche=2.0, random_state=seed), seeds=2, params=SHORT)
+
+
+SHORT = {"epochs": 3}
+
+
+def test_a_function_of_the_seed_draws_the_data_of_each_seed_anew(drawn: dict) -> None:
+    assert list(drawn["systems"]) == ["naive", "constant", "multi-ips", "ips-v2", "ips-wbm", "oracle"]
+    for seed in range(2):
+        data = make_ratings(60, 50, density=0.3, niche=2.0, random_state=seed)
+        model = create("naive", random_state=seed, **SHORT).fit(data.train)
+        assert drawn["systems"]["naive"]["runs"][seed]["metrics"]["auc"] == model.score(data.test)
+    assert drawn["data"]["drawn_anew"]
+    json.dumps(drawn, allow_nan=False)
+
+
+def test_a_constant_propensity_is_the_naive_system(drawn: dict) -> None:
+    """L = kappa mean e / kappa: flattened to the end, inverse propensities leave the naive loss."""
+    for constant, naive in zip(*(drawn["systems"][name]["runs"] for name in ("constant", "naive")), strict=True):
+        assert constant["metrics"]["auc"] == pytest.approx(naive["metrics"]["auc"], abs=1e-3)
+
+
+def test_the_oracle_is_weighted_by_the_true_propensities(drawn: dict) -> None:
+    data = make_ratings(60, 50, density=0.3, niche=2.0, random_state=1)
+    model = GivenIPS(propensities=data.propensities, random_state=1, **SHORT).fit(data.train)
+    assert drawn["systems"]["oracle"]["runs"][1]["metrics"]["auc"] == model.score(data.test)
+    np.testing.assert_allclose(model.propensity([0, 3], [1, 2]), data.propensities[[0, 3], [1, 2]], rtol=1e-6)
+    assert model.floor_ == pytest.approx(data.propensities.min())
+    assert "propensities" not in drawn["systems"]["oracle"]["parameters"]
+
+
+def test_controls_get_a_sentence_with_an_interval(drawn: dict) -> None:
+    lines = drawn["verdict"].splitlines()
+    assert len(lines) == 5
+    differences = [
+        run["metrics"]["auc"] - other["metrics"]["auc"]
+        for run, other in zip(*(drawn["systems"][name]["runs"] for name in ("ips-wbm", "oracle")), strict=True)
+    ]
+    low, high = stats.t.interval(0.95, 1, np.mean(differences), stats.sem(differences))
+    assert f"{np.mean(differences):+.4f} [{low:+.4f}, {high:+.4f}]" in lines[-1]
+
+
+def test_bad_propensities_are_refused(tiny: RatingsDataset) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        GivenIPS(propensities=np.full((2, 2), 0.5)).fit(tiny.train)
+    with pytest.raises(ValueError, match=r"in \(0, 1\]"):
+        GivenIPS(propensities=np.zeros((tiny.n_users, tiny.n_items))).fit(tiny.train)
+    with pytest.raises(ValueError, match="oracle needs"):
+        compare(replace(tiny, propensities=None), names=["oracle"], params=SHORT)

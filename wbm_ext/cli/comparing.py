@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,11 @@ def compare(
     root: Annotated[Path | None, typer.Option(help="Folder with the files of a real data set.")] = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0 .. N - 1, the same for every system.")] = 3,
     systems: Annotated[
-        str, typer.Option(help="Names joined by commas; see 'wbm systems'.", show_default="naive,ips,ips-wbm")
+        str,
+        typer.Option(
+            help="Names joined by commas; see 'wbm systems'.",
+            show_default="naive,ips,ips-wbm; generated data: naive,constant,multi-ips,ips-v2,ips-wbm,oracle",
+        ),
     ] = "",
     epochs: Annotated[int | None, typer.Option(help="Largest number of epochs, if not the default.")] = None,
     parameter: options.Parameter = None,
@@ -37,6 +42,7 @@ def compare(
 ) -> None:
     """Train recommenders over seeds, print metrics and balance, write JSON and figures."""
     from wbm_ext import datasets
+    from wbm_ext.datasets import registry
     from wbm_ext.recommender import comparison
 
     if out.exists() and not out.is_dir():
@@ -45,7 +51,9 @@ def compare(
     ratings = datasets.available("ratings")
     if data in datasets.available("treatments"):
         raise UnknownNameError(f"{data!r} holds treatments and outcomes; compare takes ratings: {', '.join(ratings)}")
-    dataset = datasets.load(check_name("data", data, ratings), root)
+    load = partial(datasets.load, check_name("data", data, ratings), root)
+    # what is generated is drawn anew for each seed, so that the figures are over data too
+    dataset = (lambda seed: load(random_state=seed)) if registry.entry_of(data).generated else load()
     params = {"device": device, **({} if epochs is None else {"epochs": epochs}), **dict(settings(parameter))}
     names = split(systems) or None
     result = comparison.compare(dataset, names=names, seeds=seeds, k=k, params=params, progress=progress)

@@ -35,6 +35,7 @@ def balance_table(result: Mapping[str, Any]) -> Table:
     """Return distances before and after weighting, effective sample sizes and clipping, means over seeds."""
     first = next(iter(result["systems"].values()))["runs"][0]["balance"]
     table = Table(
+        pad_edge=False,
         title=f"balance of {first['n_treated']} observed and {first['n_untreated']} unobserved pairs, "
         f"in {first['representation']}",
         caption=(

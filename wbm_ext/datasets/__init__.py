@@ -16,7 +16,7 @@ from wbm_ext.datasets.ihdp import load_ihdp
 from wbm_ext.datasets.kuairec import load_kuairec, load_kuairec_extract
 from wbm_ext.datasets.ratings import Ratings, overlap
 from wbm_ext.datasets.registry import NAMES, available, describe, load
-from wbm_ext.datasets.synthetic import make_ratings
+from wbm_ext.datasets.synthetic import make_niche_ratings, make_ratings
 from wbm_ext.datasets.tables import read_dataset, read_ratings
 from wbm_ext.datasets.treatment_synthetic import make_hidden_toy, make_treatments
 from wbm_ext.datasets.treatments import Treatments
@@ -41,6 +41,7 @@ __all__ = [
     "load_kuairec_extract",
     "load_yahoo_r3",
     "make_hidden_toy",
+    "make_niche_ratings",
     "make_ratings",
     "make_treatments",
     "overlap",

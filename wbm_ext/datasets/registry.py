@@ -9,7 +9,7 @@ from typing import Any
 
 from wbm_ext.datasets import acic, coat, files, ihdp, kuairec, yahoo
 from wbm_ext.datasets.bundle import RatingsDataset
-from wbm_ext.datasets.synthetic import make_ratings
+from wbm_ext.datasets.synthetic import make_niche_ratings, make_ratings
 from wbm_ext.datasets.treatment_synthetic import make_hidden_toy, make_treatments
 from wbm_ext.datasets.treatments import Treatments
 from wbm_ext.errors import check_name
@@ -123,6 +123,14 @@ ENTRIES: dict[str, Entry] = {
             "ratings missing not at random, with known propensities and every rating known",
             make_ratings,
             source="wbm_ext.datasets.make_ratings",
+            **_GENERATED,
+        ),
+        Entry(
+            "niche-items",
+            "ratings",
+            "generated: niche items are seen by those who like them, which hurts a model of the ratings as they are",
+            make_niche_ratings,
+            source="wbm_ext.datasets.make_niche_ratings",
             **_GENERATED,
         ),
         Entry(

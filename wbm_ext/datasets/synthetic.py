@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,7 @@ def make_ratings(
     selection: float = 1.0,
     popularity: float = 0.5,
     affinity: float = 0.0,
+    niche: float = 0.0,
     hidden: float = 0.0,
     overlap: float = 0.0,
     noise: float = 0.5,
@@ -46,15 +49,14 @@ def make_ratings(
         k_ui = <U_u, V_i> / sqrt(rank) + 0.5 b_u + 0.5 c_i
         s_ui = k_ui + hidden h_ui + noise e_ui
         r_ui = 1 + number of cuts below s_ui,    cuts: quantiles of s for the shares .405 .194 .216 .138 .047
-        w_ui = 0.8^(selection (5 - r_ui)) exp(popularity (a_u + p_i) + affinity k_ui + hidden h_ui)
+        w_ui = 0.8^(selection (5 - r_ui)) exp(popularity (a_u + p_i) + (affinity + niche 1[p_i < 0]) k_ui + hidden h_ui)
         q_ui = overlap density + (1 - overlap) min(1, max(q_min, t w_ui)),    t > 0 solves mean(q) = density
         o_ui ~ Bernoulli(q_ui), independently
 
     ``train`` holds the pairs with o = 1, exactly as drawn (a user or an item may have none), so weighting by
     1/q is unbiased given the ratings. ``test`` holds ``test_per_user`` items of each user, drawn uniformly
-    and independently of o; the two may share pairs. Draws do not depend on the strengths: calls that
-    differ only in ``selection``, ``popularity``, ``affinity``, ``overlap``, ``density`` or ``q_min`` have the same
-    ratings.
+    and independently of o; the two may share pairs. Draws do not depend on the strengths: calls that differ only in
+    ``selection``, ``popularity``, ``affinity``, ``niche``, ``overlap``, ``density`` or ``q_min`` have the same ratings.
 
     Parameters
     ----------
@@ -72,6 +74,10 @@ def make_ratings(
     affinity : float
         How strongly observation depends on k, the part of the preference that features show, >= 0: a selection
         that a model of the features can learn, while that by the rating itself it cannot.
+    niche : float
+        The same for the less popular half of the items alone, >= 0: those are seen by the users who like them, so that
+        their observed ratings are higher than their ratings, and a model that takes the ratings as they are ranks them
+        too high for everybody.
     hidden : float
         Strength of the confounder h, >= 0, which acts on rating and observation and which no feature shows.
         The propensities returned do contain it.
@@ -117,7 +123,8 @@ def make_ratings(
     if not 0 < q_min < density < 1:
         raise ValueError(f"q_min and density must satisfy 0 < q_min < density < 1; got {q_min:g}, {density:g}")
     selection, popularity = check_real("selection", selection, 0), check_real("popularity", popularity, 0)
-    affinity, hidden = check_real("affinity", affinity, 0), check_real("hidden", hidden, 0)
+    affinity, niche = check_real("affinity", affinity, 0), check_real("niche", niche, 0)
+    hidden = check_real("hidden", hidden, 0)
     overlap, noise = check_real("overlap", overlap, 0, 1), check_real("noise", noise, 0)
     if check_count("test_per_user", test_per_user) > n_items:
         raise ValueError(f"test_per_user must be at most n_items, {n_items}; got {test_per_user}")
@@ -133,7 +140,7 @@ def make_ratings(
     ratings = _to_stars(known + (hidden * confounder + noise * error))
 
     log_weight = selection * np.log(FALL) * (5 - ratings)
-    log_weight += popularity * (activity + fame.T) + affinity * known + hidden * confounder
+    log_weight += popularity * (activity + fame.T) + (affinity + niche * (fame.T < 0)) * known + hidden * confounder
     propensities = overlap * density + (1 - overlap) * _scale_to_mean(log_weight, density, q_min)
 
     train_users, train_items = np.nonzero(rng.random(shape) < propensities)
@@ -159,6 +166,29 @@ def make_ratings(
         licence="generated; free of third-party rights",
         source="wbm_ext.datasets.make_ratings",
     )
+
+
+def make_niche_ratings(random_state: int | np.random.Generator | None = 0) -> RatingsDataset:
+    """Generate ratings whose selection hurts a model that does not allow for it: niche items, seen by their fans.
+
+    :func:`make_ratings` with 300 users, 200 items, rank 4, density 0.2, ``selection=0``, ``popularity=0.3``,
+    ``niche=2``, ``q_min=0.02`` and 40 test items a user.
+
+    Parameters
+    ----------
+    random_state : int, Generator or None
+        Seed of :func:`numpy.random.default_rng`.
+
+    Returns
+    -------
+    RatingsDataset
+        Named "niche-items"; with ``propensities`` and ``truth``.
+    """
+    found = make_ratings(
+        300, 200, rank=4, density=0.2, selection=0.0, popularity=0.3, niche=2.0, q_min=0.02, test_per_user=40,
+        random_state=random_state,
+    )  # fmt: skip
+    return replace(found, name="niche-items", source="wbm_ext.datasets.make_niche_ratings")
 
 
 def _to_stars(preference: NDArray[np.float64]) -> NDArray[np.int64]:

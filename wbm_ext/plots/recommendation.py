@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def plot_metrics(result: Mapping[str, Any]) -> Figure:
             values = [run["metrics"][metric] for run in systems[name]["runs"]]
             _dots(panel, place, values, COLOURS[place % len(COLOURS)])
         panel.set_title(_TITLES.get(metric, metric.upper()), fontsize=10)
-        panel.set_xticks(range(len(systems)), list(systems))
+        _name(panel, systems)
         panel.set_xlim(-0.5, len(systems) - 0.5)
         panel.grid(axis="y", alpha=0.3)
     seeds = result["setting"]["seeds"]
@@ -100,7 +100,13 @@ def plot_balance(result: Mapping[str, Any]) -> Figure:
                 color=COLOURS[place % len(COLOURS)],
                 alpha=1.0 if side == "treated" else 0.45,
             )
-            right.text(place + shift, np.mean(shares) + 0.02, f"{np.mean(shares):.2f}", ha="center", fontsize=8)
+            right.text(
+                place + shift,
+                np.mean(shares) + 0.02,
+                f"{np.mean(shares):.2f}",
+                ha="center",
+                fontsize=8 if len(systems) < 5 else 6,
+            )
     left.axhline(first["wbm_before"], color="0.3", linewidth=1, label="before weighting")
     left.axhline(first["wbm_random"], color="0.3", linewidth=1, linestyle="--", label="two random samples")
     left.margins(y=0.25)
@@ -111,7 +117,7 @@ def plot_balance(result: Mapping[str, Any]) -> Figure:
     right.set_ylabel("effective sample size / n")
     right.set_title("left bar: observed; pale: unobserved", fontsize=10)
     for panel in (left, right):
-        panel.set_xticks(range(len(systems)), list(systems))
+        _name(panel, systems)
         panel.set_xlim(-0.5, len(systems) - 0.5)
     figure.suptitle(f"{result['data']['name']}: balance", fontsize=10)
     return figure
@@ -146,3 +152,9 @@ def plot_training(result: Mapping[str, Any]) -> Figure:
     axes[0].legend(fontsize=8, frameon=False)
     figure.suptitle(f"{result['data']['name']}: training, dot = epoch kept", fontsize=10)
     return figure
+
+
+def _name(panel: Axes, systems: Iterable[str]) -> None:
+    """A system below each place, upright where more than four would run into each other."""
+    names = list(systems)
+    panel.set_xticks(range(len(names)), names, rotation=90 if len(names) > 4 else 0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from wbm_ext import _version
 from wbm_ext.datasets import RatingsDataset, overlap
@@ -18,12 +19,19 @@ from wbm_ext.recommender.base import Recommender
 from wbm_ext.recommender.judging import judge
 from wbm_ext.recommender.parameters import check_integer
 from wbm_ext.recommender.registry import create, systems
+from wbm_ext.recommender.systems.given import GivenIPS
 
 DEFAULT = ("naive", "ips", "ips-wbm")
 
+KNOWN = ("constant", "oracle")
+"""Rows beside the systems: ``ips`` with one propensity for all pairs, and with the true ones where they are known."""
+
+DEFAULT_KNOWN = ("naive", "constant", "multi-ips", "ips-v2", "ips-wbm", "oracle")
+"""Default where the true propensities are known; ``multi-ips`` is ``ips-wbm`` without its balance, λ_b = 0."""
+
 
 def compare(
-    dataset: RatingsDataset,
+    dataset: RatingsDataset | Callable[[int], RatingsDataset],
     *,
     names: Sequence[str] | None = None,
     seeds: int = 3,
@@ -38,10 +46,12 @@ def compare(
 
     Parameters
     ----------
-    dataset : RatingsDataset
-        Trained on ``train``; ``test`` is read for the final figures only.
+    dataset : RatingsDataset, or function of a seed that returns one
+        Trained on ``train``; ``test`` is read for the final figures only. A function draws the data of each seed anew.
     names : sequence of str, optional
-        Of :func:`~wbm_ext.recommender.systems`. Default: "naive", "ips" and "ips-wbm".
+        Of :func:`~wbm_ext.recommender.systems`, or "constant" (``ips`` with one propensity for all pairs) and "oracle"
+        (with the data set's own propensities: the truth where the data are generated). Default: "naive", "ips" and
+        "ips-wbm"; for a function of a seed "naive", "constant", "multi-ips", "ips-v2", "ips-wbm" and "oracle".
     seeds : int
         Number of seeds.
     k : int
@@ -56,8 +66,8 @@ def compare(
     dict
         Ready for JSON: ``data``, ``setting``, ``versions``, ``systems`` (a name: ``parameters``, ``runs``
         (one a seed: ``metrics``, ``balance``, ``history``, ...) and ``summary`` (mean and sd, ddof 1, over
-        seeds)), ``paired`` (differences to the first system) and ``verdict`` (a sentence, where naive and
-        ips-wbm were both run).
+        seeds)), ``paired`` (differences to the first system) and ``verdict`` (what follows for ips-wbm, where
+        naive and ips-wbm were both run).
 
     Raises
     ------
@@ -66,23 +76,33 @@ def compare(
     """
     check_integer("seeds", seeds)
     check_integer("k", k)
-    names = list(DEFAULT if names is None else dict.fromkeys(names))
+    default, draw = (DEFAULT_KNOWN, dataset) if callable(dataset) else (DEFAULT, lambda seed: dataset)
+    names = list(default if names is None else dict.fromkeys(names))
     for name in names:
-        check_name("names", name, systems())
-    shared = {"threshold": dataset.threshold, **(params or {})}
-    models = {name: create(name, progress=progress, **shared) for name in names}
+        check_name("names", name, [*systems(), *KNOWN])
+    first = draw(0)
+    if "oracle" in names and first.propensities is None:
+        raise ValueError("oracle needs a data set with propensities; got none")
+    shared = {"threshold": first.threshold, **(params or {})}
+    models = {
+        name: GivenIPS(progress=progress, **shared) if name in KNOWN else create(name, progress=progress, **shared)
+        for name in names
+    }
     start = time.perf_counter()
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(seeds):
+        data = first if seed == 0 else draw(seed)
         for name in names:
-            runs[name].append(_run(models[name].set_params(random_state=seed), dataset, seed, k))
+            if name in KNOWN:
+                models[name].set_params(propensities=_given(name, data))
+            runs[name].append(_run(models[name].set_params(random_state=seed), data, seed, k))
     results = {
         name: {"parameters": _parameters(models[name]), "runs": runs[name], "summary": _summary(runs[name])}
         for name in names
     }
     paired = {f"{name} - {names[0]}": _paired(runs[names[0]], runs[name]) for name in names[1:]}
     return {
-        "data": _describe(dataset),
+        "data": {**_describe(first), "drawn_anew": callable(dataset)},
         "setting": {
             "seeds": seeds,
             "k": k,
@@ -119,6 +139,10 @@ def _run(model: Recommender, dataset: RatingsDataset, seed: int, k: int) -> dict
     }
 
 
+def _given(name: str, data: RatingsDataset) -> np.ndarray:
+    return data.propensities if name == "oracle" else np.full((data.n_users, data.n_items), data.train.density)
+
+
 def _balance(model: Recommender, dataset: RatingsDataset) -> dict[str, Any]:
     """Report in the covariates, or in the model's own embeddings where there are none."""
     own = dataset.user_features is None or dataset.item_features is None
@@ -130,8 +154,11 @@ def _balance(model: Recommender, dataset: RatingsDataset) -> dict[str, Any]:
     )
 
 
+OWN = ("random_state", "progress", "propensities")  # not the same in all runs, or no parameter of the fit
+
+
 def _parameters(model: Recommender) -> dict[str, Any]:
-    return {name: value for name, value in model.get_params().items() if name not in ("random_state", "progress")}
+    return {name: value for name, value in model.get_params().items() if name not in OWN}
 
 
 def _describe(dataset: RatingsDataset) -> dict[str, Any]:
@@ -173,7 +200,7 @@ def _paired(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> dict[s
 
 
 def _verdict(runs: dict[str, list[dict[str, Any]]]) -> str | None:
-    """Say whether ips-wbm beats naive here: in every seed, in none, or mixed."""
+    """What the seeds say of ips-wbm in AUC: against naive, and against the controls that tell where a gain is from."""
     if not {"naive", "ips-wbm"} <= set(runs):
         return None
     figure = _paired(runs["naive"], runs["ips-wbm"])["auc"]
@@ -184,6 +211,23 @@ def _verdict(runs: dict[str, list[dict[str, Any]]]) -> str | None:
         outcome = "does not beat naive in AUC in any seed"
     else:
         outcome = f"does not beat naive consistently (AUC higher in {higher} of {of} seeds)"
-    sd = "" if figure["sd"] is None else f", sd {figure['sd']:.4f}"
     few = "; so few seeds show a tendency at most" if of < 5 else ""
-    return f"In this run ips-wbm {outcome}: mean paired difference {figure['mean']:+.4f}{sd}, {of} seed(s){few}."
+    lines = [f"In this run ips-wbm {outcome}: mean paired difference {_interval(figure)}, {of} seed(s){few}."]
+    for name, meaning in (
+        ("constant", "a constant propensity (what flattening the weights alone gives)"),
+        ("multi-ips", "itself without balancing, multi-ips (what the balance alone adds)"),
+        ("ips-v2", "balancing of moments, ips-v2"),
+        ("oracle", "the true propensities, oracle"),
+    ):
+        if name in runs:
+            lines.append(f"Against {meaning}: {_interval(_paired(runs[name], runs['ips-wbm'])['auc'])}.")
+    return "\n".join(lines)
+
+
+def _interval(figure: Mapping[str, Any]) -> str:
+    """Mean difference with its 95 % t-interval over seeds."""
+    mean, sd, n = figure["mean"], figure["sd"], figure["of"]
+    if sd is None:
+        return f"{mean:+.4f}"
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+    return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
