@@ -72,7 +72,7 @@ class ImplicitGradient {
       : view_(view), n_(view_.n), m_(view_.m), team_(team), f_(adjoint.f + p * n_), g_(adjoint.g + p * m_),
         up_(read_upstream(view_.rows, view_.columns, adjoint, p)), k_(n_, m_, team, saved.k), u_(saved.u), v_(saved.v),
         r_(saved.sums.rows), c_(saved.sums.columns), h1_(saved.sums.row_entropy), h2_(saved.sums.column_entropy), x_(n_), y_(m_),
-        da_(n_), db_(m_), tolerance_(std::fmax(kTolerance, kShare * saved.tolerance)), factor_(&saved.factor) {}
+        da_(n_), db_(m_), tolerance_(std::fmax(kTolerance, kShare * saved.tolerance)), factor_(saved.factor.get()) {}
 
   void run(const Adjoint& adjoint, std::int64_t p) {
     adjoint.residual[p] = 0.0;
@@ -180,7 +180,7 @@ class ImplicitGradient {
     const PlanSystem system{k1, k2, view_.both_hard(), tolerance_, crawls};
     const PlanSystem turned{k2, k1, view_.both_hard(), tolerance_, crawls};
     if constexpr (std::is_same_v<W, S>)
-      if (m_ <= n_) return solve_plan_system<W>({k_, u_, v_, r_, c_, factor_}, system, h1_, h2_, x_, y_);
+      if (m_ <= n_ || factor_) return solve_plan_system<W>({k_, u_, v_, r_, c_, factor_}, system, h1_, h2_, x_, y_);
     if (m_ <= n_) {
       StoredMatrix<W> copy(n_, m_, team_);
       team_.split_if(copy.parallel(), n_, [&](std::int64_t begin, std::int64_t end) {
@@ -246,7 +246,7 @@ class ImplicitGradient {
   StoredMatrix<S> k_;
   std::vector<double> u_, v_, r_, c_, h1_, h2_, x_, y_, da_, db_;
   const double tolerance_;
-  const Factor* factor_ = nullptr;
+  const Preconditioner* factor_ = nullptr;
   std::vector<Extra> extra_;  // what the potentials of empty rows and columns add to dL/dD
 };
 

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <type_traits>
 
-#include "cpu/linear/factor.h"
 #include "cpu/linear/schur.h"
+#include "cpu/linear/schur_factor.h"
 #include "cpu/problem/view.h"
 
 namespace wbm {
@@ -136,7 +136,7 @@ class System {
   bool iterate(double target, std::vector<double>& y) {
     target_ = target;
     if constexpr (std::is_same_v<S, double>) {
-      const bool known = known_ && known_->made();  // the solve needed a factor: so does this
+      const bool known = known_ != nullptr;  // the solve needed a factor: so does this
       const bool may = m_ <= kLargestFactor;
       const bool slow = known ? run(y, *known_, 30.0) : (crawls_ && may) || run_by_diagonal(y, /*judge=*/may);
       if (!slow) return false;
@@ -145,8 +145,7 @@ class System {
       for (const double value : c_) total += value;
       std::vector<double> excess(m_);
       for (std::size_t j = 0; j < m_; ++j) excess[j] = std::max(excess_ * c_[j], 0.0);
-      Factor factor;
-      factor.make(k_, h_.weight, h_.v, excess, static_cast<double>(m_) / total);
+      const SchurFactor factor(k_, h_.weight, h_.v, excess, static_cast<double>(m_) / total);
       run(y, factor, kInf);
       if (!(best_ > target)) return false;
       restart(y);  // the factor has met its limits
@@ -173,7 +172,7 @@ class System {
     return !(best_ > target_) || since_halved_ >= patience;
   }
 
-  bool run(std::vector<double>& y, const Factor& factor, double most) {
+  bool run(std::vector<double>& y, const Preconditioner& factor, double most) {
     const auto precondition = [&](const std::vector<double>& r, std::vector<double>& z) {
       factor.solve(r, z);
       centre(z);
@@ -213,7 +212,7 @@ class System {
   StoredMatrix<S>& k_;
   const std::vector<double>&u_, &c_;
   Schur<S> h_;
-  const Factor* known_;
+  const Preconditioner* known_;
   const std::size_t n_, m_;
   double excess_, best_ = 0.0, target_ = 0.0;
   bool crawls_ = false;

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "cpu/linear/factor.h"
+#include "cpu/linear/preconditioner.h"
 #include "cpu/linear/stored_matrix.h"
 
 namespace wbm {
@@ -23,7 +23,7 @@ template <typename S>
 struct PlanMatrix {
   StoredMatrix<S>& k;
   const std::vector<double>&u, &v, &r, &c;
-  const Factor* factor = nullptr;  // one near the Schur complement, if there is one
+  const Preconditioner* factor = nullptr;  // one near the Schur complement, if there is one
 };
 
 struct PlanSystem {

@@ -13,6 +13,7 @@ namespace wbm {
   extern const LogKernels log_kernels;                    \
   extern const ScalingTable scaling_kernels;              \
   extern const FactorKernels factor_kernels;              \
+  extern const PlanKernels plan_kernels;                  \
   extern const SmallTable small_kernels;                  \
   extern const SmallGradientTable small_gradient_kernels; \
   extern const DistanceKernels distance_kernels;          \
@@ -29,6 +30,7 @@ struct Tables {
   const LogKernels& log;
   const ScalingTable& scaling;
   const FactorKernels& factor;
+  const PlanKernels& plan;
   const SmallTable& small;
   const SmallGradientTable& small_gradient;
   const DistanceKernels& distances;
@@ -36,8 +38,8 @@ struct Tables {
 };
 
 #define WBM_TABLES(isa)                                                                             \
-  Tables{isa::log_kernels,   isa::scaling_kernels,        isa::factor_kernels,   isa::small_kernels, \
-         isa::small_gradient_kernels, isa::distance_kernels, #isa}
+  Tables{isa::log_kernels,   isa::scaling_kernels,        isa::factor_kernels,   isa::plan_kernels, \
+         isa::small_kernels, isa::small_gradient_kernels, isa::distance_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -95,6 +97,7 @@ const BuildKernel<double, double>& build_kernel<double, double>() {
 const VectorKernels& vector_kernels() { return chosen().scaling.vectors; }
 const MixedKernels& mixed_kernels() { return chosen().scaling.mixed; }
 const FactorKernels& factor_kernels() { return chosen().factor; }
+const PlanKernels& plan_kernels() { return chosen().plan; }
 template <>
 const SmallKernels<float>& small_kernels<float>() {
   return chosen().small.float32;

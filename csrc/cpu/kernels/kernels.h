@@ -151,6 +151,23 @@ struct FactorKernels {
   void (*solve)(const float* m, std::int64_t stride, std::int64_t size, const double* pivot, const double* b, double* x);
 };
 
+// --- a plan in float32 (plan.cpp) --------------------------------------------------------------------------------------
+// Rows `stride` apart, padded with zeros to a multiple of kPadding.
+struct PlanKernels {
+  // out_j += sum_r P_rj (p_j - y_r), y_r = anchor_r + weight_r sum_k P_rk (p_k - anchor_r) - surplus_r, rows <= 4: every
+  // difference is taken against the row's own anchor, so that the product of a nearly constant vector is as exact as any.
+  void (*difference)(const float* plan, std::int64_t stride, int rows, const float* p, const float* anchor,
+                     const float* weight, const float* surplus, float* out, std::int64_t padded);
+  // The largest entry of a row, and where it stands; column_j <- max(column_j, P_j)
+  float (*largest)(const float* row, std::int64_t padded, float* column, std::int32_t* at);
+  // Lists the entries above min(row_threshold, column_threshold_j) and returns their number; of the others
+  // dropped_columns_j += P_j and dropped = sum_j P_j
+  std::int64_t (*select)(const float* row, float row_threshold, const float* column_threshold, std::int64_t padded,
+                         std::int32_t* index, float* value, float* dropped_columns, double* dropped);
+  // k_j = (u k_j v_j)^2
+  void (*square)(float* k, float u, const float* v, std::int64_t padded);
+};
+
 // --- squared distances (points.cpp) ------------------------------------------------------------------------------------
 // Columns of y' are padded to a multiple of this.
 inline constexpr std::int64_t kDistanceColumns = 32;
@@ -200,6 +217,7 @@ const BuildKernel<T, S>& build_kernel();
 const VectorKernels& vector_kernels();
 const MixedKernels& mixed_kernels();
 const FactorKernels& factor_kernels();
+const PlanKernels& plan_kernels();
 template <typename S>
 const DistanceKernel<S>& distance_kernel();
 const char* instruction_set();

@@ -17,6 +17,43 @@ inline double dot(const std::vector<double>& x, const std::vector<double>& y) {
   return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
+// Moves x by preconditioned conjugate gradients for H x = b until settled() (asked when x and `residual` = b - H x are new) or
+// `most` products are taken; returns their number. apply(p, out) sets out = H p, and may round p; precondition(r, z) sets
+// z = M^-1 r; project(r) takes off what no x can remove.
+class ConjugateGradients {
+ public:
+  template <typename Apply, typename Precondition, typename Project, typename Settled>
+  int run(const Apply& apply, const Precondition& precondition, const Project& project, std::vector<double>& x,
+          std::vector<double>& residual, int most, const Settled& settled) {
+    const std::size_t m = x.size();
+    preconditioned_.resize(m);
+    product_.resize(m);
+    precondition(residual, preconditioned_);
+    direction_ = preconditioned_;
+    double rho = dot(residual, preconditioned_);
+    for (int products = 1; products <= most; ++products) {
+      apply(direction_, product_);
+      const double curvature = dot(direction_, product_);
+      if (!(curvature > 0.0)) return products;  // rounding has met the null space
+      const double length = rho / curvature;
+      for (std::size_t j = 0; j < m; ++j) {
+        x[j] += length * direction_[j];
+        residual[j] -= length * product_[j];
+      }
+      project(residual);
+      if (settled()) return products;
+      precondition(residual, preconditioned_);
+      const double next = dot(residual, preconditioned_);
+      for (std::size_t j = 0; j < m; ++j) direction_[j] = preconditioned_[j] + next / rho * direction_[j];
+      rho = next;
+    }
+    return most;
+  }
+
+ private:
+  std::vector<double> direction_, preconditioned_, product_;
+};
+
 // H = diag(diagonal) - diag(v) K' diag(weight) K diag(v), positive semidefinite. With both marginals hard H 1 = 0: where
 // `singular`, residuals are kept free of what no x can remove.
 template <typename S>
@@ -49,39 +86,17 @@ class Schur {
     for (std::size_t j = 0; j < residual.size(); ++j) residual[j] -= sum / total * carried[j];
   }
 
-  // Moves x by preconditioned conjugate gradients until settled() (asked when x and `residual` are new) or `most` products
-  // are taken; returns their number. `precondition(r, z)` sets z = M^-1 r.
   template <typename Precondition, typename Settled>
   int conjugate_gradients(const Precondition& precondition, std::vector<double>& x, std::vector<double>& residual, int most,
                           const Settled& settled) {
-    const std::size_t m = x.size();
-    preconditioned_.resize(m);
-    product_.resize(m);
-    precondition(residual, preconditioned_);
-    direction_ = preconditioned_;
-    double rho = dot(residual, preconditioned_);
-    for (int products = 1; products <= most; ++products) {
-      apply(direction_, product_);
-      const double curvature = dot(direction_, product_);
-      if (!(curvature > 0.0)) return products;  // rounding has met the null space
-      const double length = rho / curvature;
-      for (std::size_t j = 0; j < m; ++j) {
-        x[j] += length * direction_[j];
-        residual[j] -= length * product_[j];
-      }
-      project(residual);
-      if (settled()) return products;
-      precondition(residual, preconditioned_);
-      const double next = dot(residual, preconditioned_);
-      for (std::size_t j = 0; j < m; ++j) direction_[j] = preconditioned_[j] + next / rho * direction_[j];
-      rho = next;
-    }
-    return most;
+    return solver_.run([this](const std::vector<double>& p, std::vector<double>& out) { apply(p, out); }, precondition,
+                       [this](std::vector<double>& r) { project(r); }, x, residual, most, settled);
   }
 
  private:
   StoredMatrix<S>& k_;
-  std::vector<double> weighted_, direction_, preconditioned_, product_;
+  ConjugateGradients solver_;
+  std::vector<double> weighted_;
 };
 
 }  // namespace wbm

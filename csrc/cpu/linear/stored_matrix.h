@@ -33,11 +33,14 @@ class StoredMatrix {
   std::int64_t rows() const { return rows_; }
   std::int64_t columns() const { return columns_; }
   std::int64_t padded() const { return padded_; }
+  std::int64_t stride() const { return stride_; }
   S* row(std::int64_t r) { return k_ + r * stride_; }
   const S* row(std::int64_t r) const { return k_ + r * stride_; }
   Array<S> release() { return std::move(own_); }
   Team& team() const { return team_; }
   bool parallel() const { return parallel_; }
+
+  const S* v() const { return v_.data(); }
 
   // v_j of the next pass
   template <typename Value>
@@ -76,6 +79,21 @@ class StoredMatrix {
         }
       }
       if (waiting) kernels_.accumulate(waiting, stride_, count, w, total, padded_);
+    });
+    kernels_.reduce(partial_.data(), chunks_, padded_, column_sums.data(), columns_);
+  }
+
+  // column_sums = what add(first, count, block, v, out) adds to `out` for each block of at most 4 rows.
+  template <typename Add>
+  void accumulate(const Add& add) {
+    team_.split_if(parallel_, chunks_, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t chunk = first; chunk < last; ++chunk) {
+        S* own = partial_.data() + chunk * padded_;
+        std::fill(own, own + padded_, S(0));
+        const std::int64_t end = std::min((chunk + 1) * chunk_, rows_);
+        for (std::int64_t r = chunk * chunk_; r < end; r += 4)
+          add(r, static_cast<int>(std::min<std::int64_t>(4, end - r)), row(r), v_.data(), own);
+      }
     });
     kernels_.reduce(partial_.data(), chunks_, padded_, column_sums.data(), columns_);
   }

@@ -63,6 +63,16 @@ inline double log_targets(const Side& side, const double* potential) {
   return top + std::log(sum);
 }
 
+// One side's part of the dual objective: <a, f> (hard) or -kappa <a, exp(-f / kappa)> (soft, up to a constant), f the dual
+// potential.
+inline double dual_value(const Side& side, const double* potential) {
+  if (!side.hard) return -side.kappa * std::exp(log_targets(side, potential));
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < side.size; ++i)
+    if (side.active[i]) sum += side.mass[i] * (potential[i] - side.dual_shift * side.log_mass[i]);
+  return sum;
+}
+
 // The relative rounding of a plan entry exp((f + g - D) / eps), by the sizes of the terms of its exponent.
 template <typename T>
 double rounding_level(const View<T>& view, const double* f, const double* g) {

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "cpu/linear/factor.h"
+#include "cpu/linear/preconditioner.h"
 #include "cpu/runtime/memory.h"
 #include "cpu/problem/report.h"
 #include "cpu/problem/view.h"
@@ -31,7 +31,7 @@ struct SavedProblem : SavedPlan {
 template <typename T, typename S>
 struct StoredPlan final : SavedProblem<T> {
   Array<S> k;     // as StoredMatrix<S> lays it out
-  Factor factor;  // near the Schur complement of P; not made where the solve needed none
+  std::unique_ptr<Preconditioner> factor;  // near the Schur complement of P; none where the solve needed none
 };
 
 }  // namespace wbm

@@ -1,56 +1,85 @@
 #include "cpu/solve/anneal.h"
 
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "cpu/runtime/interrupt.h"
+#include "cpu/solve/relaxation.h"
 #include "cpu/solve/scaling.h"
 
 namespace wbm {
 namespace {
 
-constexpr int kSweeps = 10;         // plain iterations a level
-constexpr double kCalm = 1e-3;      // residual at which a level is left at once
-constexpr double kRough = 1e-2;     // residual above which a level is finished by Newton steps: without them the potentials
-                                    // are too far from the next level's for its own steps
+constexpr int kSweeps = 10;        // plain iterations a level
+constexpr double kClose = 1e-3;    // residual at which a level is left at once
+constexpr double kRough = 0.03;    // residual above which a level is finished by Newton steps, to kFinished: without them the
+constexpr double kFinished = 5e-3; // potentials are too far from the next level's for its own steps
+constexpr double kAhead = 0.4;     // share of a level's change of g by which the next one, half as far, starts ahead
+
 }  // namespace
 
 template <typename T>
+std::int64_t annealing_levels(const View<T>& view) {
+  return static_cast<std::int64_t>(std::ceil(std::log2(warmest(view) / view.epsilon)));
+}
+
+template <typename T>
 bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t budget, std::int64_t& passes) {
-  View<T> level = view;
   passes = 0;
-  bool first = true;
-  for (double epsilon = warmest(view); epsilon > 1.01 * view.epsilon; epsilon = std::max(0.5 * epsilon, view.epsilon)) {
-    level.tune(epsilon);
-    const auto scaling = make_scaling<T, float>(level, team);
-    if (!scaling) return false;
-    if (first) {
-      if (!scaling->absorb_cold()) return false;
-    } else {
-      scaling->absorb(f, g, ColumnError());
-    }
+  View<T> level = view;
+  const auto scaling = make_scaling<T, float>(level, team);
+  if (!scaling) return false;
+  std::vector<double> before, start(view.m);
+  for (std::int64_t k = annealing_levels(view); k > 0; --k) {
+    const bool first = before.empty();
+    level.tune(std::ldexp(view.epsilon, static_cast<int>(k)));
+    if (first && !scaling->absorb_cold()) return false;
     double residual = kInf;
+    bool rejected = false;
+    Relaxation relaxation;
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
       if (++passes > budget || raised(view.interrupt)) return false;
-      const Scaling::Outcome outcome = scaling->iterate(kCalm, 1.0, true, residual);
-      if (outcome == Scaling::Outcome::rejected) return false;
-      if (outcome == Scaling::Outcome::met) break;
+      const Scaling::Outcome outcome = scaling->iterate(kClose, relaxation.omega(), true, residual);
+      rejected = outcome == Scaling::Outcome::rejected;
+      if (rejected || outcome == Scaling::Outcome::met) break;
+      if (level.both_hard()) relaxation.observe(residual);
     }
-    scaling->read(f, g);
-    if (residual > kRough) {
+    if (!(first && rejected)) scaling->read(f, g);
+    bool finished = false;
+    if (rejected || !(residual < kRough)) {
       const auto precise = make_scaling<T, double>(level, team);
       if (!precise) return false;
       std::int64_t spent = 0;
       precise->absorb(f, g, ColumnError());
-      precise->newton(kRough, budget - passes, spent, residual);
+      precise->newton(kFinished, budget - passes, spent, residual);
       passes += spent;
+      if (!std::isfinite(residual)) return false;
       precise->read(f, g);
+      finished = true;
     }
-    first = false;
+    // The next level's kernel is this one's plan squared; its potentials start where the change of these points to.
+    for (std::int64_t j = 0; j < view.m; ++j)
+      start[j] = first || !level.columns.active[j] ? g[j] : g[j] + kAhead * (g[j] - before[j]);
+    before.assign(g, g + view.m);
+    if (k == 1) {
+      std::copy(start.begin(), start.end(), g);
+      break;
+    }
+    level.tune(std::ldexp(view.epsilon, static_cast<int>(k - 1)));
+    if (finished)
+      scaling->absorb(f, g, ColumnError());
+    else
+      scaling->square(f, g);
+    scaling->start(start.data());
   }
   return true;
 }
 
-template bool anneal<float>(const View<float>&, Team&, double*, double*, std::int64_t, std::int64_t&);
-template bool anneal<double>(const View<double>&, Team&, double*, double*, std::int64_t, std::int64_t&);
+#define WBM_INSTANTIATE(T)                                    \
+  template std::int64_t annealing_levels<T>(const View<T>&); \
+  template bool anneal<T>(const View<T>&, Team&, double*, double*, std::int64_t, std::int64_t&);
+WBM_INSTANTIATE(float)
+WBM_INSTANTIATE(double)
 
 }  // namespace wbm

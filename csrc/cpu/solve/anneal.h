@@ -6,15 +6,20 @@
 
 namespace wbm {
 
-// Solves the problem loosely at 0.05 times the mean cost, then at half of that, and so on down to above view.epsilon; leaves
-// the potentials in f, g. `passes` counts reads of the matrix. False when a level failed.
-template <typename T>
-bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t budget, std::int64_t& passes);
-
 // What annealing starts from, in units of D.
 template <typename T>
 double warmest(const View<T>& view) {
   return view.cost_count ? 0.05 * view.cost_sum / static_cast<double>(view.cost_count) : 0.0;
 }
+
+// Levels 2^k epsilon, k = this number .. 1, the first of them between `warmest` and twice that; none where epsilon is not
+// below it.
+template <typename T>
+std::int64_t annealing_levels(const View<T>& view);
+
+// Solves the problem loosely at each level; leaves the potentials in f, g. `passes` counts reads of the matrix. False when
+// it did not reach the last level: what f, g hold then is the best of the level reached.
+template <typename T>
+bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t budget, std::int64_t& passes);
 
 }  // namespace wbm

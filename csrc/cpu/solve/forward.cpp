@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "cpu/runtime/interrupt.h"
-#include "cpu/solve/iteration.h"
+#include "cpu/solve/policy.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/runtime/parallel.h"
 #include "cpu/problem/report.h"
@@ -69,12 +69,11 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
     refuse(view, out, p, status);
     return;
   }
-  Iteration<T> iteration(view, options, team, f, g);
   double* history = out.history ? out.history + p * (options.max_iter + 1) * (problem.n + problem.m) : nullptr;
-  using End = typename Iteration<T>::End;
+  Policy<T> policy(view, options, team, f, g, history);
   const bool marginal = options.criterion == Criterion::marginal;
-  End end = iteration.run(options.tol, history);
-  iteration.report(out, p);
+  End end = policy.run(options.tol);
+  policy.report(out, p);
   // The loop's own residual leaves out the rounding of the columns: what counts is that of the plan delivered.
   double target = options.tol;
   for (int round = 0; marginal && end == End::met && out.residual[p] > options.tol; ++round) {
@@ -82,15 +81,15 @@ void solve_one(const Problem& problem, const Options& options, const Solution& o
       end = End::stagnated;
       break;
     }
-    iteration.refine();
+    policy.refine();
     target *= 0.5;
-    end = iteration.run(target, history);
-    iteration.report(out, p);
+    end = policy.run(target);
+    policy.report(out, p);
   }
   if (!history && options.tol > 0.0) settle_faint(view, 1e-30 * out.mass[p], f, g);
   set_gauge(view, f, g);
-  if (out.saved) out.saved[p] = iteration.save_plan().release();
-  out.iterations[p] = iteration.done();
+  if (out.saved) out.saved[p] = policy.save_plan().release();
+  out.iterations[p] = policy.done();
   const bool overflow = !std::isfinite(out.residual[p]) || !representable(out.sharp[p], problem.float64) ||
                         !representable(out.regularized[p], problem.float64);
   const bool met = !overflow && (marginal ? out.residual[p] <= options.tol : end == End::met);

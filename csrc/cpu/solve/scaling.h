@@ -31,6 +31,13 @@ class Scaling {
   // columns of their plan.
   virtual void absorb(const double* f, const double* g, const ColumnError& columns) = 0;
 
+  // The same at half the epsilon, to which the view has been tuned, from the potentials of the last accepted iteration: K
+  // becomes the square of the plan over a b, without an exponential. float32 only.
+  virtual void square(const double* f, const double* g) = 0;
+
+  // The next iteration begins at this g; u is what it was.
+  virtual void start(const double* g) = 0;
+
   // Starts at g = 0 without a single iteration: f^_i = min_j D_ij and g^_j = min_i (D_ij - f^_i) put a 1 into every row
   // and column of K. False where exp(-g^ / eps) would leave the range.
   virtual bool absorb_cold() = 0;

@@ -129,9 +129,34 @@ class StoredScaling final : public Scaling {
   void absorb(const double* f, const double* g, const ColumnError& columns) override {
     rows_.absorb(f, view_.epsilon);
     columns_.absorb(g, view_.epsilon);
-    factor_ = Factor();
+    factor_.reset();
     column_error_ = columns;
     build();
+  }
+
+  void square(const double* f, const double* g) override {
+    if constexpr (std::is_same_v<S, float>) {
+      k_.set_v([this](std::int64_t j) { return columns_.u[j] / std::sqrt(columns_.mass[j]); });
+      team_.split_if(k_.parallel(), rows_.size(), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t r = begin; r < end; ++r)
+          plan_kernels().square(k_.row(r), static_cast<float>(rows_.u[r] / std::sqrt(rows_.mass[r])), k_.v(), k_.padded());
+      });
+      rows_.absorb(f, view_.epsilon);
+      columns_.absorb(g, view_.epsilon);
+      column_error_ = ColumnError();
+      write_v();
+    }
+  }
+
+  void start(const double* g) override {
+    for (std::int64_t k = 0; k < columns_.size(); ++k) {
+      const double ahead = std::clamp(g[columns_.index[k]] / view_.epsilon - columns_.base[k] - columns_.log_mass[k], -5.0, 5.0);
+      columns_.log_u[k] = columns_.log_mass[k] + ahead;
+      columns_.u[k] = columns_.mass[k] * std::exp(ahead);
+    }
+    columns_.set_target();
+    column_error_ = ColumnError();
+    write_v();
   }
 
   bool absorb_cold() override {
@@ -294,7 +319,7 @@ class StoredScaling final : public Scaling {
   Team& team_;
   Part rows_, columns_;
   StoredMatrix<S> k_;
-  Factor factor_;       // the last one of Newton's method, if it made one
+  std::unique_ptr<Preconditioner> factor_;  // the last one of Newton's method, if it made one
   ColumnError column_error_;  // of the plan u K v
 };
 
