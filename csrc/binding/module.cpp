@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "binding/clouds.h"
 #include "binding/losses.h"
 #include "binding/problem_in.h"
 #include "cpu/kernels/kernels.h"
@@ -217,6 +218,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("compiler") = WBM_COMPILER;
   bind_codes(module);
   bind_cpu(module);
+  wbm::bind_clouds(module, &signal_pending);
   wbm::bind_losses(module, &signal_pending);
   bind_cuda(module);
 }

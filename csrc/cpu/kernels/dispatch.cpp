@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/cloud.h"
 #include "cpu/kernels/small.h"
 
 namespace wbm {
@@ -17,6 +18,7 @@ namespace wbm {
   extern const SmallTable small_kernels;                  \
   extern const SmallGradientTable small_gradient_kernels; \
   extern const DistanceKernels distance_kernels;          \
+  extern const CloudKernels cloud_kernels;                \
   }
 WBM_DECLARE(baseline)
 #ifdef WBM_X86
@@ -34,12 +36,14 @@ struct Tables {
   const SmallTable& small;
   const SmallGradientTable& small_gradient;
   const DistanceKernels& distances;
+  const CloudKernels& cloud;
   const char* name;
 };
 
 #define WBM_TABLES(isa)                                                                             \
   Tables{isa::log_kernels,   isa::scaling_kernels,        isa::factor_kernels,   isa::plan_kernels, \
-         isa::small_kernels, isa::small_gradient_kernels, isa::distance_kernels, #isa}
+         isa::small_kernels, isa::small_gradient_kernels, isa::distance_kernels, \
+         isa::cloud_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -124,6 +128,18 @@ template <>
 const DistanceKernel<double>& distance_kernel<double>() {
   return chosen().distances.float64;
 }
+<<<<<<< HEAD
+=======
+template <>
+const MomentKernels<float>& moment_kernels<float>() {
+  return chosen().moments.float32;
+}
+template <>
+const MomentKernels<double>& moment_kernels<double>() {
+  return chosen().moments.float64;
+}
+const CloudKernels& cloud_kernels() { return chosen().cloud; }
+>>>>>>> d4bd822 (Solve between point clouds without a matrix: from coarse to fine, pruned, two-level Newton, with a certificate)
 const char* instruction_set() { return chosen().name; }
 
 }  // namespace wbm
