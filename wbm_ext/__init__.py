@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from wbm_ext import datasets, ite, losses, metrics, plots, recommender, training
     from wbm_ext._native import build_info
     from wbm_ext.loading import load
-    from wbm_ext.solver import SinkhornResult, Status, sinkhorn, solve
+    from wbm_ext.solver import PointsResult, SinkhornResult, Status, sinkhorn, solve, solve_points
 
 _SUBPACKAGES = (*("datasets", "ite", "losses", "metrics", "persistence", "plots", "recommender", "solver", "training"),)
 _PLACES = {
-    **dict.fromkeys(("SinkhornResult", "Status", "sinkhorn", "solve"), "wbm_ext.solver"),
+    **dict.fromkeys(
+        ("PointsResult", "SinkhornResult", "Status", "sinkhorn", "solve", "solve_points"), "wbm_ext.solver"
+    ),
     "build_info": "wbm_ext._native",
     "load": "wbm_ext.loading",
 }
@@ -31,6 +33,7 @@ __all__ = [
     "BalanceWarning",
     "ConvergenceWarning",
     "DataWarning",
+    "PointsResult",
     "SinkhornResult",
     "Status",
     "__version__",
@@ -44,6 +47,7 @@ __all__ = [
     "recommender",
     "sinkhorn",
     "solve",
+    "solve_points",
     "training",
 ]
 
