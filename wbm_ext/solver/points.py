@@ -18,7 +18,9 @@ from torch.autograd.function import once_differentiable
 from wbm_ext._native import BACKEND, core
 from wbm_ext.errors import ConvergenceWarning, check_name, warn_once
 from wbm_ext.solver.api import solve
-from wbm_ext.solver.checks import REFERENCES, positive_number
+from wbm_ext.solver.autograd import FAITHFUL, warn_of_backward
+from wbm_ext.solver.checks import positive_number
+from wbm_ext.solver.problem import REFERENCES
 from wbm_ext.solver.result import SinkhornResult
 from wbm_ext.solver.status import Status, describe
 
@@ -27,7 +29,6 @@ ROADS = ("auto", "matrix", "points")
 _REAL = torch.float64
 _INF = math.inf
 _MOST_POINTS = 1 << 31
-FAITHFUL = 1e-6  # residual of the backward's linear system that is never warned of
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +89,8 @@ class PointsResult:
     def potential(self, z: Tensor, side: Literal["x", "y"] = "x") -> Tensor:
         """The dual potential of one side as a function, at new points.
 
-        φ(z) = -λ log Σ_j exp((g_j - D(z, y_j))/ε) for ``side="x"``, λ = εκ/(ε + κ) (ε where κ = inf), and with f and x for
-        ``side="y"``. At the points of the cloud itself f_i = φ(x_i) + s log a_i, s = λ (entropy reference) or ε
+        φ(z) = -λ log Σ_j exp((g_j - D(z, y_j))/ε) for ``side="x"``, λ = εκ/(ε + κ) (ε where κ = inf), and with f and x
+        for ``side="y"``. At the points of the cloud itself f_i = φ(x_i) + s log a_i, s = λ (entropy reference) or ε
         (product).
 
         Parameters
@@ -155,7 +156,7 @@ class PointsPlan:
         return torch.where(f[indices, None] + g > -_INF, exponents / result.epsilon, -_INF).exp()
 
     def barycentres(self) -> Tensor:
-        """Where each point is sent on average, Σ_j P_ij y_j / Σ_j P_ij, shape (n, d), float64; NaN where the mass is 0."""
+        """Where each point is sent on average, Σ_j P_ij y_j / Σ_j P_ij: (n, d), float64; NaN where the mass is 0."""
         y = (self._result._cost.x if self._transposed else self._result._cost.y).detach().to(_REAL)
         own = self._result.f if self._transposed else self._result.g
         y = torch.where(own[:, None] > -_INF, y, 0.0)  # padding may hold anything
@@ -196,12 +197,7 @@ class _ConnectPoints(torch.autograd.Function):
         where = tuple(0 if out is None else out.data_ptr() for out in outs)
         reached = ctx.source.gradient(float(sharp), float(regularized), where, torch.get_num_threads())
         if reached > FAITHFUL:
-            warn_once(
-                ConvergenceWarning(
-                    f"the backward's linear system was solved to a relative residual of {reached:.2e} > {FAITHFUL:.0e} only, "
-                    "and the gradient is as inexact; raise epsilon"
-                )
-            )
+            warn_of_backward(reached, FAITHFUL)
         return *[
             None if out is None else out.to(kind) for out, (_, kind) in zip(outs, ctx.like, strict=True)
         ], None  # fmt: skip
@@ -223,7 +219,7 @@ def _points(name: str, value: object, like: Tensor | None = None) -> Tensor:
 
 def _masses(name: str, mass: object, points: Tensor, of: str) -> Tensor:
     if mass is None:
-        return torch.full((len(points),), 1.0 / len(points), dtype=points.dtype, device=points.device)
+        mass = torch.full((len(points),), 1.0 / len(points), dtype=points.dtype, device=points.device)
     if not isinstance(mass, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(mass).__name__}")
     if not mass.dtype.is_floating_point or mass.layout != torch.strided:
@@ -237,9 +233,9 @@ def _masses(name: str, mass: object, points: Tensor, of: str) -> Tensor:
         raise ValueError(f"{name} must hold finite masses >= 0")
     if not bool((values > 0).any()):
         raise ValueError(f"{name} must hold some positive mass, all are 0")
-    used = points.detach()[values > 0]
-    if not bool(used.isfinite().all()):
-        row = int((~points.detach().isfinite().all(1) & (values > 0)).nonzero()[0])
+    spoiled = ~points.detach().isfinite().all(1) & (values > 0)
+    if bool(spoiled.any()):
+        row = int(spoiled.nonzero()[0])
         raise ValueError(f"{of} must hold finite coordinates where the mass is positive; row {row} does not")
     return mass
 
@@ -380,13 +376,14 @@ def _by_matrix(
     # padding may hold anything
     x, y = (torch.where(m.detach()[:, None] > 0, z, 0.0) for z, m in ((cost.x, a), (cost.y, b)))
     found = solve(
-        cost.matrix(x, y), a.to(x.dtype), b.to(x.dtype), epsilon=epsilon, kappa=cost.kappa, reference=reference, tol=tol,
-        max_iter=max_iter,
+        cost.matrix(x, y), a.to(x.dtype), b.to(x.dtype), epsilon=epsilon, kappa=cost.kappa, reference=reference,
+        tol=tol, max_iter=max_iter,
     )  # fmt: skip
     plain = found.detach()
     return PointsResult(
-        found.cost, found.regularized_cost, plain.f.to(_REAL), plain.g.to(_REAL), float(found.transported_mass),
-        float(found.residual), 0.0, int(found.iterations), int(found.status), float(plain.epsilon), "matrix", found, cost,
+        found.cost, found.regularized_cost, plain.f.to(_REAL), plain.g.to(_REAL), float(plain.transported_mass),
+        float(plain.residual), 0.0, int(plain.iterations), int(plain.status), float(plain.epsilon), "matrix", found,
+        cost,
     )  # fmt: skip
 
 

@@ -128,18 +128,7 @@ template <>
 const DistanceKernel<double>& distance_kernel<double>() {
   return chosen().distances.float64;
 }
-<<<<<<< HEAD
-=======
-template <>
-const MomentKernels<float>& moment_kernels<float>() {
-  return chosen().moments.float32;
-}
-template <>
-const MomentKernels<double>& moment_kernels<double>() {
-  return chosen().moments.float64;
-}
 const CloudKernels& cloud_kernels() { return chosen().cloud; }
->>>>>>> d4bd822 (Solve between point clouds without a matrix: from coarse to fine, pruned, two-level Newton, with a certificate)
 const char* instruction_set() { return chosen().name; }
 
 }  // namespace wbm
