@@ -142,7 +142,9 @@ def methods_of(part: pd.DataFrame) -> list[str]:
 
 def table(part: pd.DataFrame, outcome: str) -> str:
     """Methods by propensities."""
-    columns = [name for name in part.propensity.unique() if name]
+    columns = [
+        name for name in part.propensity.unique() if name and part[outcome][part.propensity == name].notna().any()
+    ]
     lines = ["| weights | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     cells = part.set_index(["method", "propensity"])
     for method in methods_of(part):

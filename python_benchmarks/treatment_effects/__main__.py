@@ -38,7 +38,7 @@ from python_benchmarks._study.options import command, common, context, exit_code
 from python_benchmarks.treatment_effects import protocol, report
 from python_benchmarks.treatment_effects.data import ACIC, CONSTANT, GENERATED, IHDP, NAMES, Source
 from python_benchmarks.treatment_effects.evaluate import CRITERION, SLOW, evaluate
-from python_benchmarks.treatment_effects.protocol import ABLATION, OURS, SEARCH_SEED, VARIED, Row
+from python_benchmarks.treatment_effects.protocol import ABLATION, GROUPS, LITERAL, OURS, SEARCH_SEED, VARIED, Row
 from python_benchmarks.treatment_effects.results import Results
 from wbm_ext.datasets import load
 from wbm_ext.errors import DatasetError, check_name
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--systems", default=None, metavar="NAMES", help="default: all")
     line.add_argument("--criterion", default=CRITERION, choices=CRITERIA, help="that chooses the epochs of the tables")
     line.add_argument("--no-search", action="store_true", help="default parameters")
-    line.add_argument("--trials", type=int, default=4, help="of the search, a network and kind of data")
+    line.add_argument("--trials", type=int, default=protocol.TRIALS, help="of the search, a network and kind of data")
     line.add_argument("--search-seeds", type=int, default=2, help="of the search, from 1000 on")
     line.add_argument("--sweep-seeds", type=int, default=2, help="of Tables 4, 7, 8 and their figures")
     line.add_argument("--units", type=int, default=500, help="of generated data")
@@ -202,7 +202,8 @@ def _cells(
     main_ = protocol.table_cells(rows, ranked, parameters, options.seeds)
     slow = [cell for cell in main_ if cell.system == SLOW and cell.data == ACIC]
     cells = [cell for cell in main_ if cell not in slow and early(cell)]
-    extra = [row for row in VARIED if "1" in wanted and row.system in names]
+    literal = LITERAL if options.epochs is None else ()  # with other epochs it is not the letter
+    extra = [row for row in (*VARIED, *GROUPS, *literal) if "1" in wanted and row.system in names]
     cells += [cell for cell in protocol.table_cells(extra, ranked, parameters, options.seeds) if early(cell)]
     if wanted & protocol.SWEPT and ours:
         cells += protocol.sweep_cells(swept, parameters, min(options.sweep_seeds, options.seeds))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from python_benchmarks._study import Cell
+from python_benchmarks.treatment_effects import regularisers
 from python_benchmarks.treatment_effects.data import Parts, parts
 from python_benchmarks.treatment_effects.judging import RULES, Watcher, by_rule, figures
 from wbm_ext.ite import create
@@ -71,11 +72,7 @@ def _network(model: NeuralEstimator, split: Parts, purpose: str) -> dict[str, An
         "metrics": by_rule({rule: _both(split, *watcher.outcomes[rule]) for rule in RULES}),
         "epochs": watcher.epoch,
         "curve": watcher.curve,
-        "diagnostics": {
-            name: value
-            for name, value in model.history_.records[-1].items()
-            if name in ("transported_mass", "residual", "discrepancy", "one_group")
-        },
+        "diagnostics": regularisers.diagnostics(model.history_.records),
     }
 
 

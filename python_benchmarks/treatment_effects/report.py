@@ -43,6 +43,9 @@ def write(results: Results, out: Path, command: str) -> list[Path]:
         if number in results.tables:
             tables.sweeps(report, results, number, metrics)
     tables.varied(report, results)
+    tables.group_losses(report, results)
+    tables.literal(report, results)
+    tables.regulariser_table(report, results)
     files = _figures(report, results, out)
     report.heading("What is left out")
     report.bullets(_left_out(results) or ["Nothing: every run that was asked for is in the figures."])

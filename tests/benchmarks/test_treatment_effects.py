@@ -256,6 +256,8 @@ def test_the_whole_command_runs_resumes_and_reports(study, tmp_path, capsys):
     text = (tmp_path / "report.md").read_text()
     for heading in ("Selection", "Ranks", "Table 1", "Table 2", "Table 4", "Table 5", "Table 7", "Table 8", "Figure 7"):
         assert f"## {heading}" in text
+    for heading in ("The factual loss of Eq. 13", "What the regularisers did"):
+        assert f"## {heading}" in text
     assert "Goal, escfr first of 4 systems at the epoch of the factual error" in text
     assert "Goal, RMPR only better than neither" in text
     assert str(tmp_path) not in text
@@ -265,7 +267,7 @@ def test_the_whole_command_runs_resumes_and_reports(study, tmp_path, capsys):
     rows = (tmp_path / "runs.csv").read_text().splitlines()
     content = json.loads((tmp_path / "results.json").read_text())
     assert rows[0].startswith("system,data,n,seed,pehe_in")
-    assert f"{len(rows) - 1} reported runs" in said
+    assert f"{len(rows) - 1} cells are finished, none is open" in capsys.readouterr().out
     assert set(content["standings"]) == {"factual", "auuc", "matched_pehe"}
 
 
@@ -373,3 +375,71 @@ def test_the_guide_to_selection_has_the_figures_of_the_report() -> None:
     assert len(lost) == 3
     assert re.findall(r"^     - (\d+ %)$", (root / "docs/howto/selection.rst").read_text(), re.MULTILINE) == lost
     assert re.findall(r"\d+ %", NeuralEstimator.__doc__ or "") == lost
+
+
+# ---------------------------------------------------------------------- what a regulariser did
+
+
+def _records(*figures):
+    return [{"validation_auuc": 0.0}, *figures]
+
+
+def test_a_regulariser_that_moves_no_mass_or_leaves_its_discrepancy_is_inert():
+    from python_benchmarks.treatment_effects.regularisers import diagnostics, effect
+
+    def of(start, end, **mass):
+        first, last = ({"discrepancy": value, "transported_mass": m} for value, m in ((start, 0.9), (end, 0.9)))
+        last |= mass
+        return effect({0: {"diagnostics": diagnostics(_records(first, last))}}, 0.3)
+
+    assert not of(1.0, 0.5).inert
+    assert of(0.0548, 0.0548).inert  # a saturated kernel: 1/n + 1/m whatever the representation
+    assert of(1.0, 0.5, transported_mass=0.01).inert
+    assert of(1.0, 0.5, transported_mass=14.0).effective_weight == pytest.approx(4.2)
+    assert diagnostics(_records({"discrepancy": 2.0}, {"discrepancy": 1.0})) == {
+        "discrepancy_start": 2.0, "discrepancy": 1.0,
+    }  # fmt: skip
+    assert effect({0: {"metrics": {}}}, 1.0) is None
+
+
+def test_a_fit_records_the_discrepancy_of_its_first_and_its_last_epoch(study):
+    record = study.evaluate.evaluate(_cell(study, "escfr", balance_weight=1.0, kappa="inf"))["diagnostics"]
+    assert record["transported_mass"] == pytest.approx(1, abs=1e-3)
+    assert record["discrepancy_start"] > 0
+    assert record["discrepancy"] != record["discrepancy_start"]
+    assert "discrepancy_start" not in study.evaluate.evaluate(_cell(study, "tarnet"))["diagnostics"]
+
+
+def test_every_network_has_the_trials_that_reach_its_own_parameters(study):
+    """As many trials for each; the first ones hold every value of what is the system's own, one at a time."""
+    source = study.data.Source("acic2016", {"file": 1})
+    from wbm_ext.ite import systems
+
+    for name in (name for name in systems() if study.protocol.network(name)):
+        space = study.protocol.space(name, source)
+        size = np.prod([len(values) for values in space.grid.values()])
+        assert size >= study.protocol.TRIALS
+        first = space.first[: study.protocol.TRIALS]
+        for parameter in set(space.grid) - {"learning_rate", "weight_decay"}:
+            assert {setting[parameter] for setting in first} == set(space.grid[parameter])
+
+
+def test_the_literal_rows_are_the_letter_of_the_paper_and_choose_by_every_second_epoch(study):
+    from python_benchmarks.treatment_effects.tables import every_second
+
+    *_, escfr = study.protocol.LITERAL
+    params = study.protocol.row_cells(escfr, study.data.Source("ihdp"), {}, 1)[0].params
+    wanted = {"batch_size": 32, "epochs": 400, "start_epoch": 20, "reference": "entropy"}
+    assert {name: params[name] for name in wanted} == wanted
+    curve = {"auuc": [0.9, 0.5, 0.8, 0.6], "pehe": [1.0, 2.0, 3.0, 4.0]}
+    assert every_second({"curve": curve}) == 4.0  # epoch 1 and 3 are not looked at
+    assert every_second({}) is None
+
+
+def test_the_loss_of_equation_13_is_a_row_of_its_own(study):
+    for row in study.protocol.GROUPS:
+        plain, groups = (
+            study.protocol.row_cells(one, study.data.Source("ihdp"), {}, 1)[0].params
+            for one in (study.protocol.Row(row.system, row.system), row)
+        )
+        assert {name for name in plain if plain[name] != groups[name]} == {"factual_loss"}
