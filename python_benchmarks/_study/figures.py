@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from python_benchmarks._study.aggregate import Summary
+from python_benchmarks._study.statistics import Summary
 from wbm_ext.errors import require_extra
 
 if TYPE_CHECKING:

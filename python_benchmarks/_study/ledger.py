@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,6 +85,11 @@ class Ledger:
         """The record of a cell that has succeeded, else None."""
         record = self._records.get(cell.key(self.context))
         return None if record is None or "error" in record else record
+
+    def sample(self, cells: Iterable[Cell], metric: str) -> dict[int, float]:
+        """Seed -> value of a metric, for the cells of one setting that are finished and have it."""
+        found = {cell.seed: (self.get(cell) or {}).get("metrics", {}).get(metric) for cell in cells}
+        return {seed: value for seed, value in found.items() if value is not None}
 
     def count(self, purpose: str) -> int:
         """The number of cells of a purpose that have succeeded, under whatever context."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from python_benchmarks._study.aggregate import Summary
+from python_benchmarks._study.statistics import Summary
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Running cells: side by side, each kept when it is finished, within a budget that is told beforehand."""
+"""Running cells: side by side, each kept when it is finished, within a budget."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from python_benchmarks import _harness as harness
 from python_benchmarks._study.cells import Cell
+from python_benchmarks._study.durations import Durations, duration
 from python_benchmarks._study.engines import cores, engine
 from python_benchmarks._study.ledger import Ledger
-from python_benchmarks._study.pace import Pace, duration
 from wbm_ext.parameters import check_integer, check_number
 
 Evaluate = Callable[[Cell], Mapping[str, Any]]
@@ -121,7 +121,7 @@ def run_cells(
     wanted = list({cell.key(): cell for cell in cells}.values())
     open_ = [cell for cell in wanted if cell not in ledger]
     left = {cell.key(): cell for cell in open_}
-    pace = Pace(ledger, wanted)
+    durations = Durations(ledger, wanted)
     threads = max(1, min(torch.get_num_threads(), cores() // jobs))
     outcome = Outcome()
 
@@ -140,8 +140,8 @@ def run_cells(
                 ledger.put(cell, result)
                 left.pop(cell.key(), None)
                 if "error" not in result:
-                    pace.add(cell, result)
-                bar.set_postfix_str(f"about {duration(pace.remaining(left.values(), jobs))} left")
+                    durations.add(cell, result)
+                bar.set_postfix_str(f"about {duration(durations.remaining(left.values(), jobs))} left")
                 bar.update()
         except KeyboardInterrupt:
             outcome.interrupted = True
@@ -204,29 +204,29 @@ def conduct(
     timing = f"{description} timing".strip()
     cells = list({cell.key(): cell for cell in cells}.values())
     for _ in range(2):  # the first cell of a process is a cold one, so its group is timed again
-        first = Pace(ledger, cells).untimed([cell for cell in cells if cell not in ledger])
+        first = Durations(ledger, cells).untimed([cell for cell in cells if cell not in ledger])
         if first and run_cells(first, evaluate, ledger, description=timing, **shared).interrupted:
             return run_cells(cells, evaluate, ledger, **{**shared, "deadline": 0.0})
-    pace = Pace(ledger, cells)
+    durations = Durations(ledger, cells)
     open_ = [cell for cell in cells if cell not in ledger]
-    say(pace.describe(open_, len(cells) - len(open_), jobs))
-    kept = within(open_, pace, jobs, deadline - time.monotonic()) if budget is not None else open_
-    if len(kept) < len(open_):
-        say(f"The budget has room for {len(kept)} of the {len(open_)} open cells; the others are cut.")
-    chosen = {cell.key() for cell in kept}
-    run = [cell for cell in cells if cell in ledger or cell.key() in chosen]
+    say(durations.describe(open_, len(cells) - len(open_), jobs))
+    chosen = within(open_, durations, jobs, deadline - time.monotonic()) if budget is not None else open_
+    if len(chosen) < len(open_):
+        say(f"The budget has room for {len(chosen)} of the {len(open_)} open cells; the others are cut.")
+    begun = {cell.key() for cell in chosen}
+    run = [cell for cell in cells if cell in ledger or cell.key() in begun]
     outcome = run_cells(run, evaluate, ledger, description=description, **(shared | ({"deadline": 0.0} if dry else {})))
     known = {cell.key() for cell in run}
     outcome.cut += [cell for cell in cells if cell.key() not in known]
     return outcome
 
 
-def within(cells: Sequence[Cell], pace: Pace, jobs: int, seconds: float) -> list[Cell]:
+def within(cells: Sequence[Cell], durations: Durations, jobs: int, seconds: float) -> list[Cell]:
     """The longest beginning of ``cells`` that is expected to take at most ``seconds``."""
-    spent, kept = 0.0, []
+    spent, chosen = 0.0, []
     for cell in cells:
-        spent += pace.each(cell) / jobs
+        spent += durations.each(cell) / jobs
         if spent > seconds:
             break
-        kept.append(cell)
-    return kept
+        chosen.append(cell)
+    return chosen

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from python_benchmarks._study.cells import Cell
+from python_benchmarks._study.durations import Durations
 from python_benchmarks._study.ledger import Ledger
-from python_benchmarks._study.pace import Pace
 from python_benchmarks._study.run import Evaluate, run_cells
 from wbm_ext.errors import require_extra
 from wbm_ext.parameters import check_integer
 
-WIDTH = 4  # trials that are asked for before the results of any of them are told
+WIDTH = 4  # trials that the sampler proposes before it sees the results of any of them
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Found:
     params: dict[str, Any] = field(default_factory=dict)
     value: float | None = None
     trials: list[dict[str, Any]] = field(default_factory=list)
-    asked: int = 0
+    wanted: int = 0
 
     @property
     def finished(self) -> int:
@@ -89,9 +89,9 @@ def search(
     """Return the setting of each space that :func:`choose` takes by the validation values over ``seeds``.
 
     The cells have the purpose "search", so ``evaluate`` gives ``validation`` and never looks at what is reported. The
-    sampler (tree-structured Parzen estimator over the places in the grid) is seeded and is asked for a fixed number of
-    trials at a time, whatever runs in parallel; trials are the ledger's cells. So a search that is started again asks
-    for the same trials, finds the finished ones in the ledger, and ends where an uninterrupted one ends.
+    sampler (tree-structured Parzen estimator over the places in the grid) is seeded and proposes a fixed number of
+    trials at a time, whatever runs in parallel; trials are the ledger's cells. So a search that is started again has
+    the same trials, finds the finished ones in the ledger, and ends where an uninterrupted one ends.
 
     Parameters
     ----------
@@ -113,18 +113,20 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_integer("trials", trials)
     studies = {name: _study(optuna, space, random_state) for name, space in spaces.items()}
-    found = {name: Found(asked=trials) for name in spaces}
+    found = {name: Found(wanted=trials) for name in spaces}
     for start in range(0, trials, WIDTH):
-        asked = {
-            name: [_ask(study, spaces[name]) for _ in range(min(WIDTH, trials - start))]
+        proposed = {
+            name: [_propose(study, spaces[name]) for _ in range(min(WIDTH, trials - start))]
             for name, study in studies.items()
         }
-        cells = [cell for name in spaces for _, params in asked[name] for cell in _cells(spaces[name], params, seeds)]
+        cells = [
+            cell for name in spaces for _, params in proposed[name] for cell in _cells(spaces[name], params, seeds)
+        ]
         text = f"search {start + 1}-{min(start + WIDTH, trials)} of {trials}"
         outcome = run_cells(cells, evaluate, ledger, description=text, **options)
         if outcome.interrupted:  # nothing may be reported with parameters of half a search
             raise KeyboardInterrupt
-        for name, pairs in asked.items():
+        for name, pairs in proposed.items():
             for trial, params in pairs:
                 values = _values(ledger, _cells(spaces[name], params, seeds))
                 value = statistics.fmean(values) if values else None
@@ -162,21 +164,21 @@ def choose(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 def pilot(
     spaces: Mapping[str, Space], evaluate: Evaluate, ledger: Ledger, *, seeds: Sequence[int], **options: Any
-) -> Pace:
-    """Time the first trial of each space, where the ledger has no time of it; return the pace."""
+) -> Durations:
+    """Time the first trial of each space, where the ledger has no time of it; return the durations."""
     cells = [replace(_first(space), seed=seed) for seed in seeds for space in spaces.values()]
     for _ in range(2):  # the first cell of a process is a cold one
-        untimed = Pace(ledger, cells).untimed([cell for cell in cells if cell not in ledger])
+        untimed = Durations(ledger, cells).untimed([cell for cell in cells if cell not in ledger])
         if run_cells(untimed, evaluate, ledger, description="search timing", **options).interrupted:
             raise KeyboardInterrupt
-    return Pace(ledger, cells)
+    return Durations(ledger, cells)
 
 
 def trials_within(
-    spaces: Mapping[str, Space], pace: Pace, *, trials: int, seeds: int, jobs: int, seconds: float
+    spaces: Mapping[str, Space], durations: Durations, *, trials: int, seeds: float, jobs: int, seconds: float
 ) -> int:
     """The number of trials a space, at most ``trials``, that is expected to take ``seconds``; may be 0."""
-    one = seeds * sum(pace.each(space.cell) for space in spaces.values()) / jobs
+    one = seeds * sum(durations.each(space.cell) for space in spaces.values()) / jobs
     return trials if one * trials <= seconds else max(0, int(seconds / one))
 
 
@@ -193,8 +195,8 @@ def _study(optuna: Any, space: Space, random_state: int) -> Any:
     return study
 
 
-def _ask(study: Any, space: Space) -> tuple[Any, dict[str, Any]]:
-    """Ask for places in the grid: its order is told to the sampler, its spacing is not."""
+def _propose(study: Any, space: Space) -> tuple[Any, dict[str, Any]]:
+    """Places in the grid: the sampler knows its order, not its spacing."""
     trial = study.ask()
     return trial, {name: values[trial.suggest_int(name, 0, len(values) - 1)] for name, values in space.grid.items()}
 

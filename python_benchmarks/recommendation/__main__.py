@@ -8,63 +8,50 @@
     python -m python_benchmarks.recommendation when --jobs 2                               # the map, on generated data
 
 Parameters are searched on validation pairs only, with seeds that are not reported; a search run never touches the test
-part. The length is told after one timed run a system and before the rest; ``--budget`` cuts search trials first, then
-whole seeds from the end of the last table or figure, and the report names what was cut. A run that is broken off, by
-Ctrl-C or kill -9, goes on where it was when the same command is given again.
+part. The length is printed after one timed run a system; ``--budget`` cuts search trials first, then whole seeds from
+the end of the last table or figure, and the report names what was cut. A run that is ended by Ctrl-C or kill -9 goes on
+where it was when the same command is given again.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from python_benchmarks._study import (
-    Cell,
-    Found,
-    Ledger,
-    Outcome,
-    Pace,
-    Space,
-    conduct,
-    duration,
-    pilot,
-    search,
-    trials_within,
+from python_benchmarks._study import Cell
+from python_benchmarks._study.command import (
+    Parameters,
+    Study,
+    add_search,
+    chosen,
+    exit_code,
+    named,
+    parser,
+    run_map,
+    run_study,
 )
-from python_benchmarks._study.options import command, context, exit_code
-from python_benchmarks.recommendation import protocol, report, when_command
+from python_benchmarks.recommendation import protocol, report, when
 from python_benchmarks.recommendation.evaluate import LENGTH, evaluate
-from python_benchmarks.recommendation.options import common, generated
-from python_benchmarks.recommendation.protocol import FIGURES, SEARCH_SEED, Source
+from python_benchmarks.recommendation.protocol import FIGURES, Source
 from python_benchmarks.recommendation.results import Results
 from wbm_ext.datasets import load
-from wbm_ext.errors import DatasetError, check_name
+from wbm_ext.errors import DatasetError
 
 
-def parser() -> argparse.ArgumentParser:
-    line = argparse.ArgumentParser(
-        prog="python -m python_benchmarks.recommendation",
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    line.add_argument("--table", action="append", choices=["3", "4"], help="repeatable; default: both")
-    line.add_argument(
-        "--figure", action="append", choices=sorted(FIGURES), help="repeatable; default: those of the data"
-    )
-    line.add_argument(
-        "--data", default=None, metavar="NAMES", help=f"of {', '.join(LENGTH)}; default: those that are there"
-    )
-    line.add_argument("--systems", default=None, metavar="NAMES", help="default: all")
-    line.add_argument("--no-search", action="store_true", help="default parameters")
-    line.add_argument("--trials", type=int, default=20, help="of the search, a system and data set")
-    line.add_argument("--search-seeds", type=int, default=3, help="of the search, from 1000 on")
-    line.add_argument(
-        "--validation-metric", choices=["log_loss", "auc"], help="of epochs and search (default: the systems')"
-    )
-    common(line, seeds=10, out="results/recommendation")
+def options_of(module: str, description: str | None, *, seeds: int, out: str) -> argparse.ArgumentParser:
+    """What study and map share."""
+    line = parser(module, description, seeds=seeds, out=out)
+    line.add_argument("--users", type=int, default=200, help="of generated data")
+    line.add_argument("--items", type=int, default=300, help="of generated data")
     return line
+
+
+def generated(options: argparse.Namespace) -> dict[str, Any]:
+    """Size of generated data."""
+    return {"n_users": options.users, "n_items": options.items}
 
 
 def sources(names: str | None, size: Mapping[str, Any]) -> tuple[list[Source], list[str]]:
@@ -73,11 +60,10 @@ def sources(names: str | None, size: Mapping[str, Any]) -> tuple[list[Source], l
     Raises
     ------
     DatasetError
-        One that was asked for by name cannot be read.
+        One that was named cannot be read.
     """
     if names is not None:
-        wanted = [check_name("--data", name.strip(), LENGTH) for name in names.split(",")]
-        made = [Source(name, size if name == "synthetic" else {}) for name in wanted]
+        made = [Source(name, size if name == "synthetic" else {}) for name in named("--data", names, LENGTH)]
         for source in made:
             load(source.name, **source.params)
         return made, []
@@ -93,103 +79,57 @@ def sources(names: str | None, size: Mapping[str, Any]) -> tuple[list[Source], l
     return found, notes
 
 
+def study(argv: list[str]) -> int:
+    line = options_of("recommendation", __doc__, seeds=10, out="results/recommendation")
+    add_search(line, ["3", "4"], sorted(FIGURES), LENGTH, trials=20, seeds=3)
+    metrics = ["log_loss", "auc"]
+    line.add_argument("--validation-metric", choices=metrics, help="of epochs and search (default: the systems')")
+    options = line.parse_args(argv)
+    found, notes = sources(options.data, generated(options))
+    tables, figures = chosen(options, ["3", "4"], sorted(FIGURES))
+    names = named("--systems", options.systems, protocol.table_systems())
+    given = {"epochs": options.epochs, "validation_metric": options.validation_metric}
+    held = {name: value for name, value in given.items() if value is not None}
+
+    def cells(searched: Parameters) -> list[Cell]:
+        """The most important first: Table 3, Table 4, the figures; within each, seed by seed."""
+        parameters = {(name, source.name): held for name in names for source in found} | dict(searched)
+        drawn = [s for s in found if any(s.name in (FIGURES[figure], "synthetic") for figure in figures)]
+        every = [
+            cell
+            for make, some in (
+                (protocol.table_3_cells, found if "3" in tables else []),
+                (protocol.table_4_cells, found if "4" in tables else []),
+                (protocol.figure_cells, drawn),
+            )
+            for source in some
+            for cell in make(names, source, parameters, options.seeds)
+        ]
+        return list({cell.key(): cell for cell in every}.values())
+
+    return run_study(
+        Study(
+            line, evaluate, names, found, tables, figures,
+            lambda: {f"{n} on {s.name}": protocol.space(n, s, **held) for s in found for n in names},
+            cells, partial(Results, held=held), report.write, notes,
+        ),
+        options,
+    )  # fmt: skip
+
+
+def gains(argv: list[str]) -> int:
+    line = options_of("recommendation when", when.__doc__, seeds=5, out="results/when")
+    options = line.parse_args(argv)
+    held = {} if options.epochs is None else {"epochs": options.epochs}
+    design = when.Design(size=generated(options), held=held, seeds=options.seeds)
+    return run_map(line, options, design, evaluate, when.write)
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["when"]:
-        return exit_code(lambda: when_command.main(arguments[1:]))
-    return exit_code(lambda: study(parser().parse_args(arguments)))
-
-
-def study(options: argparse.Namespace) -> int:
-    begin = time.monotonic()
-    found_sources, notes = sources(options.data, generated(options))
-    tables = options.table or ([] if options.figure else ["3", "4"])
-    figures = options.figure or ([] if options.table else sorted(FIGURES))
-    known = protocol.table_systems()
-    names = known if options.systems is None else [
-        check_name("--systems", name.strip(), known) for name in options.systems.split(",")
-    ]  # fmt: skip
-    given = {"epochs": options.epochs, "validation_metric": options.validation_metric}
-    held = {name: value for name, value in given.items() if value is not None}
-    run: dict[str, Any] = {"jobs": options.jobs, "engine_name": options.engine, "progress": not options.no_progress}
-    parameters: dict[tuple[str, str], dict[str, Any]] = {
-        (name, source.name): dict(held) for name in names for source in found_sources
-    }
-    found: dict[str, Found] = {}
-    with Ledger(options.out / "runs.jsonl", context()) as ledger:
-
-        def cells() -> list[Cell]:
-            return _cells(names, found_sources, tables, figures, parameters, options.seeds)
-
-        if not options.no_search:
-            spaces = {
-                f"{name} on {source.name}": protocol.space(name, source, **held)
-                for source in found_sources for name in names
-            }  # fmt: skip
-            seeds = range(SEARCH_SEED, SEARCH_SEED + options.search_seeds)
-            pace = pilot(spaces, evaluate, ledger, seeds=seeds, **run)
-            trials = _plan(options, spaces, pace, cells(), begin)
-            if trials and not options.dry_run:
-                deadline = float("inf") if options.budget is None else begin + 3600 * options.budget
-                found = search(spaces, evaluate, ledger, trials=trials, seeds=seeds, deadline=deadline, **run)
-                for result in found.values():
-                    result.asked = options.trials
-                parameters.update(protocol.chosen(found, spaces))
-            if trials < options.trials:
-                text = f"{trials} of {options.trials} trials a system"
-                notes.append(f"The budget of {options.budget:g} h cuts the search to {text}.")
-        left = None if options.budget is None else max(options.budget - (time.monotonic() - begin) / 3600, 1e-9)
-        outcome: Outcome = conduct(cells(), evaluate, ledger, budget=left, dry=options.dry_run, **run)
-        if options.dry_run:
-            return 0
-        results = Results(
-            ledger, names, found_sources, tables, figures, options.seeds, parameters, outcome,
-            found=found, search_seeds=options.search_seeds, notes=notes,
-        )  # fmt: skip
-        files = report.write(results, options.out, command(parser(), options, "python_benchmarks.recommendation"))
-    print("wrote", ", ".join(str(file) for file in files))
-    return 1 if outcome.failed or outcome.interrupted else 0
-
-
-def _cells(
-    names: Sequence[str],
-    found_sources: Sequence[Source],
-    tables: Sequence[str],
-    figures: Sequence[str],
-    parameters: protocol.Parameters,
-    seeds: int,
-) -> list[Cell]:
-    """All reported runs, the most important first: Table 3, Table 4, the figures; within each, seed by seed."""
-    cells: list[Cell] = []
-    for source in found_sources:
-        if "3" in tables:
-            cells += protocol.table_3_cells(names, source, parameters, seeds)
-    for source in found_sources:
-        if "4" in tables:
-            cells += protocol.table_4_cells(names, source, parameters, seeds)
-    for source in found_sources:
-        if any(FIGURES[figure] == source.name or source.name == "synthetic" for figure in figures):
-            cells += protocol.figure_cells(names, source, parameters, seeds)
-    return list({cell.key(): cell for cell in cells}.values())
-
-
-def _plan(
-    options: argparse.Namespace, spaces: Mapping[str, Space], pace: Pace, cells: Sequence[Cell], begin: float
-) -> int:
-    """Say how long search and reported runs will take; return the trials that the budget has room for."""
-    after = pace.remaining(cells, options.jobs)
-    one = options.search_seeds * pace.remaining([space.cell for space in spaces.values()], options.jobs)
-    print(
-        f"Search: {options.trials} trials x {len(spaces)} systems x {options.search_seeds} seeds, about "
-        f"{duration(one * options.trials)}; {len(cells)} reported runs, about {duration(after)}; on {options.jobs} "
-        "job(s). Trials with small batches or large embeddings take longer than the timed defaults."
-    )
-    if options.budget is None:
-        return options.trials
-    seconds = 3600 * options.budget - (time.monotonic() - begin) - after
-    return trials_within(
-        spaces, pace, trials=options.trials, seeds=options.search_seeds, jobs=options.jobs, seconds=seconds
-    )
+        return exit_code(lambda: gains(arguments[1:]))
+    return exit_code(lambda: study(arguments))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One run: fit a system, and judge it on its validation pairs (search) or on the unbiased test pairs (report)."""
+"""One run: fit a system, and evaluate it on its validation pairs (search) or on the unbiased test pairs (report)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _dataset(name: str, options: str) -> RatingsDataset:
 
 
 def evaluate(cell: Cell) -> dict[str, Any]:
-    """Fit and judge.
+    """Fit and evaluate.
 
     Returns
     -------

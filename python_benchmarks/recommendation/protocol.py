@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from python_benchmarks._study import Cell, Found, Space
+from python_benchmarks._study import Cell, Space
+from python_benchmarks._study.command import Parameters
 from python_benchmarks.recommendation.published import TABLE_3, TABLE_4
 from wbm_ext.recommender import create, systems
 
@@ -16,7 +17,6 @@ STUDIED = ("embedding_dim", "learning_rate", "batch_size", "weight_decay", "bala
 """Parameters that a cell always names, so that a cell of two tables is run once."""
 
 LAMBDAS = tuple(TABLE_4["ips-wbm"])
-SEARCH_SEED = 1000  # search seeds start here: no seed of the report
 
 _DECAY = (1e-5, 1e-4, 4e-4, 1e-3)
 _SMALL: dict[str, Sequence[Any]] = {
@@ -47,11 +47,9 @@ FIGURES = {"4": "coat", "5": "yahoo-r3"}
 
 _SCRIPTS = {"coat": "coat", "yahoo-r3": "yahoo", "kuairec": "kuairec"}
 
-Parameters = Mapping[tuple[str, str], Mapping[str, Any]]  # (system, data) -> parameters
-
 
 class Source(NamedTuple):
-    """A data set by name, and what its reader or generator is told."""
+    """A data set by name, and the options of its reader or generator."""
 
     name: str
     params: Mapping[str, Any] = MappingProxyType({})
@@ -87,14 +85,6 @@ def space(system: str, source: Source, **held: Any) -> Space:
 
 def _nearest(value: float, values: Sequence[Any]) -> Any:
     return min(values, key=lambda other: abs(other - value))
-
-
-def chosen(found: Mapping[str, Found], spaces: Mapping[str, Space]) -> dict[tuple[str, str], dict[str, Any]]:
-    """(system, data) -> parameters of the best trial, on top of those held."""
-    return {
-        (space.cell.system, space.cell.data): {**space.cell.params, **found[name].params}
-        for name, space in spaces.items()
-    }
 
 
 def table_3_cells(names: Iterable[str], source: Source, parameters: Parameters, seeds: int) -> list[Cell]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from python_benchmarks import _harness as harness
-from python_benchmarks._study import Summary
+from python_benchmarks._study import Comparison, Summary
 from python_benchmarks._study.figures import Panel, curves
-from python_benchmarks._study.published import sentences
-from python_benchmarks._study.writers import (
+from python_benchmarks._study.page import (
     Report,
     figure_text,
     interval_text,
@@ -20,11 +18,11 @@ from python_benchmarks._study.writers import (
     write_figure,
     write_text,
 )
+from python_benchmarks._study.published import sentences
 from python_benchmarks.recommendation import published
 from python_benchmarks.recommendation.evaluate import LENGTH
 from python_benchmarks.recommendation.protocol import FIGURES, LAMBDAS, SWEEPS, WBM, Source
 from python_benchmarks.recommendation.results import (
-    Comparison,
     Results,
     beside_published,
     comparisons,
@@ -38,10 +36,9 @@ PACKAGES = ("scikit-learn", "scipy", "optuna", "joblib")
 _AXES = {"learning_rate": "learning rate", "batch_size": "batch size", "embedding_dim": "embedding size"}
 
 
-def write(results: Results, out: Path, command: str) -> list[Path]:
+def write(results: Results, out: Path) -> list[Path]:
     """Write ``report.md``, ``results.json``, ``results.csv`` and the figures; return the files."""
     report = Report("Debiased recommendation: the study")
-    report.text(f"`{command}`, {datetime.date.today()}.")
     _protocol(report, results)
     _chosen(report, results)
     files, tests = [], {}
@@ -53,8 +50,14 @@ def write(results: Results, out: Path, command: str) -> list[Path]:
         for figure in results.figures:
             if FIGURES[figure] == source.name or source.name == "synthetic":
                 files += _figure(report, results, source, figure, out)
-    _left_out(report, results)
-    content = _content(results, command, tests)
+    cut = left_out(results.outcome, results.found)
+    report.left_out(cut)
+    records = [results.ledger.get(cell) or {} for cell in results.outcome.done]
+    content = results.content(
+        "recommendation", PACKAGES, cut, tolerance=published.TOLERANCE,
+        comparisons={name: [asdict(one) for one in some] for name, some in tests.items()}, summary=rows(results),
+        runs=[{name: value for name, value in record.items() if name != "key"} for record in records],
+    )  # fmt: skip
     harness.write_json(out / "results.json", content)
     write_csv(out / "results.csv", rows(results))
     write_text(out / "report.md", str(report))
@@ -62,9 +65,7 @@ def write(results: Results, out: Path, command: str) -> list[Path]:
 
 
 def _protocol(report: Report, results: Results) -> None:
-    report.heading("Protocol")
-    machine = harness.machine(PACKAGES)
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    over = ", ".join(next(iter(results.found.values())).trials[0]["params"]) if results.found else ""
     lines = [
         f"{len(results.names)} system(s), seeds 0 to {results.seeds - 1}; under one seed all systems share hold-out, "
         "initial embeddings and order of the observed batches, so differences are taken seed by seed.",
@@ -72,10 +73,9 @@ def _protocol(report: Report, results: Results) -> None:
         "Test pairs are read once, for the figures below; nothing is chosen by them.",
         "AUC is pooled over the test pairs; NDCG counts a user without a positive as 1; F1 is that of the mean "
         "precision and recall.",
-        _searched(results),
-        f"{machine['cpu']}, {machine['cores']} cores; {versions}.",
+        f"{results.searched(f' over {over}')} λ_b = 1.",
     ]
-    report.bullets(line for line in [*lines, *results.notes] if line)
+    results.begin(report, PACKAGES, lines)
 
 
 def _criterion(results: Results) -> str:
@@ -86,24 +86,6 @@ def _criterion(results: Results) -> str:
     common = max(words, key=list(metrics.values()).count)
     others = ", ".join(name for name, metric in metrics.items() if metric != common)
     return words[common] + (f" ({others}: {words['auc' if common == 'log_loss' else 'log_loss']})" if others else "")
-
-
-def _searched(results: Results) -> str:
-    if not results.found:
-        return "No search: every system has the package's default parameters, λ_b = 1."
-    finished = [found.finished for found in results.found.values()]
-    asked = max(found.asked for found in results.found.values())
-    names = ", ".join(next(iter(results.found.values())).trials[0]["params"])
-    rule = "the defaults are left only for a gain above one standard error, seed by seed" * (results.search_seeds > 1)
-    return (
-        f"Search by optuna over {names}, by validation on {results.search_seeds} seed(s) that are not reported, the "
-        f"defaults first: {_range(finished)} of {asked} trials a system; {rule or 'the best is taken'}; "
-        "λ_b is held at 1."
-    )
-
-
-def _range(counts: list[int]) -> str:
-    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def _chosen(report: Report, results: Results) -> None:
@@ -168,7 +150,7 @@ def _table_3(report: Report, results: Results, source: Source) -> list[Compariso
 def _comparison_row(one: Comparison, k: int) -> list[str]:
     d = one.difference
     tests = [p_text(p) for p in (one.t_holm, one.wilcoxon_holm, one.two_sample_p)]
-    return [one.system, one.rival, title(one.metric, k), interval_text(d), f"{d.higher} of {d.n}", *tests]
+    return [one.row, one.rival, title(one.metric, k), interval_text(d), f"{d.higher} of {d.n}", *tests]
 
 
 def _goals(results: Results, source: Source) -> list[str]:
@@ -221,36 +203,3 @@ def _figure(report: Report, results: Results, source: Source, figure: str, out: 
     path = out / f"figure{figure}-{source.name}.png"
     write_figure(path, curves(panels, columns=len(SWEEPS), title=f"{source.name}, mean and 95 % interval over seeds"))
     return [path]
-
-
-def _left_out(report: Report, results: Results) -> None:
-    report.heading("What is left out")
-    lines = left_out(results.outcome)
-    for name, found in results.found.items():
-        if found.finished < found.asked:
-            lines.append(f"cut: search of {name}, {found.finished} of {found.asked} trials finished")
-    report.bullets(lines or ["Nothing: every run that was asked for is in the figures."])
-
-
-def _content(results: Results, command: str, tests: dict[str, list[Comparison]]) -> dict[str, Any]:
-    runs = []
-    for cell in results.outcome.done:
-        record = results.ledger.get(cell) or {}
-        runs.append({name: value for name, value in record.items() if name != "key"})
-    return {
-        "benchmark": "recommendation",
-        "command": command,
-        "date": str(datetime.date.today()),
-        "machine": harness.machine(PACKAGES),
-        "seeds": results.seeds,
-        "tolerance": published.TOLERANCE,
-        "notes": results.notes,
-        "search": {name: vars(found) for name, found in results.found.items()},
-        "comparisons": {
-            name: [vars(one) | {"difference": one.difference.record()} for one in found]
-            for name, found in tests.items()
-        },
-        "left_out": left_out(results.outcome),
-        "summary": rows(results),
-        "runs": runs,
-    }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from python_benchmarks._study.figures import COLOURS, Panel, curves
-from python_benchmarks._study.writers import Report, write_figure
+from python_benchmarks._study.page import Report, write_figure
 from python_benchmarks.treatment_effects.data import ACIC
 from python_benchmarks.treatment_effects.protocol import (
     BATCH_KAPPAS,

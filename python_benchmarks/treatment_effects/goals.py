@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from python_benchmarks._study import Difference, holm, paired
-from python_benchmarks._study.writers import Report, interval_text, p_text
+from python_benchmarks._study.page import Report, interval_text, p_text
 from python_benchmarks.treatment_effects.protocol import (
     ABLATION,
     NEITHER,

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-from python_benchmarks._study import Cell, Found, Space
+from python_benchmarks._study import Cell, Space
+from python_benchmarks._study.command import Parameters
 from python_benchmarks.treatment_effects.data import ACIC, GENERATED, IHDP, Source
 from python_benchmarks.treatment_effects.evaluate import SLOW
 from wbm_ext.ite import create
-
-SEARCH_SEED = 1000  # search seeds start here: no seed of the report
 
 
 class Row(NamedTuple):
@@ -91,8 +90,6 @@ FIGURES = ("5", "7", "8", "10", "11", "12")
 SWEPT = {"7", "8", "figure 5", "figure 10", "figure 11", "figure 12"}
 BATCHED = {"4", "figure 8"}
 
-Parameters = Mapping[tuple[str, str], Mapping[str, Any]]  # (system, data) -> parameters
-
 
 def table_rows(names: Iterable[str]) -> list[Row]:
     """Rows of Tables 1, 5 and 6: the systems, and ESCFR with the reference of the paper."""
@@ -129,14 +126,6 @@ def space(system: str, source: Source, **held: Any) -> Space:
     base = {name: params[name] for name in grid}
     first = [base] + [{**base, name: value} for name, values in grid.items() for value in values if value != base[name]]
     return Space(Cell(system, source.data, 0, params, source.runs(1)[0][1]), grid, first)
-
-
-def chosen(found: Mapping[str, Found], spaces: Mapping[str, Space]) -> dict[tuple[str, str], dict[str, Any]]:
-    """(system, data) -> parameters of the best trial, on top of those held."""
-    return {
-        (space.cell.system, space.cell.data): {**space.cell.params, **found[name].params}
-        for name, space in spaces.items()
-    }
 
 
 def row_cells(row: Row, source: Source, parameters: Parameters, seeds: int, **params: Any) -> list[Cell]:

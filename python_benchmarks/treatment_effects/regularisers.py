@@ -79,7 +79,7 @@ def effect(records: Mapping[int, Mapping[str, Any]], weight: float) -> Effect | 
 
 def of_row(results: Results, row: Row, source: Source) -> Effect | None:
     """The effect of a row's regulariser on a data set."""
-    given = {**results.parameters.get((row.system, source.data), {}), **row.params}
+    given = {**results.parameters.get((row.system, source.data), results.held), **row.params}
     weight = given.get("balance_weight", create(row.system).get_params().get("balance_weight", 0.0))
     return effect(results.records(row, source), float(weight))
 

@@ -6,21 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from python_benchmarks._study import (
-    Difference,
-    Found,
-    Ledger,
-    Outcome,
-    Summary,
-    holm,
-    paired,
-    summarize,
-)
+from python_benchmarks._study import Comparison, Summary, adjusted, command, paired, summarize
 from python_benchmarks._study.published import Beside
 from python_benchmarks.treatment_effects import published
 from python_benchmarks.treatment_effects.data import Source
-from python_benchmarks.treatment_effects.judging import RULES
-from python_benchmarks.treatment_effects.protocol import Parameters, Row, row_cells, table_rows
+from python_benchmarks.treatment_effects.evaluate import CRITERION, RULES
+from python_benchmarks.treatment_effects.protocol import Row, row_cells, table_rows
 
 TITLES = {
     "pehe": "PEHE",
@@ -40,26 +31,16 @@ def title(metric: str) -> str:
 
 
 @dataclass
-class Results:
-    """A finished or broken-off study: what was asked for, and where the runs are.
+class Results(command.Results):
+    """Of this study: ``criterion`` is the rule that chooses epochs where no other is named.
 
-    ``criterion`` is the rule that chooses epochs where no other is named.
+    ``held``: parameters of every system that the command line gives; ``swept``: the data sets of the sweeps.
     """
 
-    ledger: Ledger
-    names: Sequence[str]
-    sources: Sequence[Source]
-    swept: Sequence[Source]
-    tables: Sequence[str]
-    figures: Sequence[str]
-    seeds: int
-    parameters: Parameters
-    outcome: Outcome
-    criterion: str
+    held: Mapping[str, Any] = field(default_factory=dict)
+    swept: Sequence[Source] = ()
+    criterion: str = CRITERION
     sweep_seeds: int = 3
-    found: dict[str, Found] = field(default_factory=dict)
-    search_seeds: int = 0
-    notes: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:
@@ -73,7 +54,8 @@ class Results:
 
     def records(self, row: Row, source: Source, **params: Any) -> dict[int, dict[str, Any]]:
         """Run -> record, of the runs that are finished."""
-        cells = row_cells(row, source, self.parameters, self.seeds, **params)
+        searched = self.parameters.get((row.system, source.data), self.held)
+        cells = row_cells(row, source, {(row.system, source.data): searched}, self.seeds, **params)
         found = {cell.seed: self.ledger.get(cell) for cell in cells}
         return {seed: record for seed, record in found.items() if record is not None}
 
@@ -117,19 +99,6 @@ def pooled(results: Results, metric: str, row: Row, sources: Sequence[Source], r
     }
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A row against another on one data set, run by run; p-values adjusted over the table they stand in."""
-
-    row: str
-    rival: str
-    source: str
-    metric: str
-    difference: Difference
-    t_holm: float | None = None
-    wilcoxon_holm: float | None = None
-
-
 def compare(
     results: Results, pairs: Sequence[tuple[Row, Row]], sources: Sequence[Source], metric: str
 ) -> list[Comparison]:
@@ -139,17 +108,7 @@ def compare(
         first, second = (results.sample(metric, one, source) for one in (row, rival))
         if set(first) & set(second):
             found.append(Comparison(row.label, rival.label, source.label, metric, paired(first, second)))
-    return adjust(found)
-
-
-def adjust(found: Sequence[Comparison]) -> list[Comparison]:
-    """Put in Holm's p-values."""
-    t = holm([one.difference.t_p for one in found])
-    wilcoxon = holm([one.difference.wilcoxon_p for one in found])
-    return [
-        Comparison(one.row, one.rival, one.source, one.metric, one.difference, a, b)
-        for one, a, b in zip(found, t, wilcoxon, strict=True)
-    ]
+    return adjusted(found)
 
 
 def beside_published(results: Results, rows: Iterable[Row], table: str) -> list[Beside]:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from python_benchmarks._study import Summary, summarize
-from python_benchmarks._study.writers import Report, figure_text
-from python_benchmarks.treatment_effects.judging import RULES
+from python_benchmarks._study.page import Report, figure_text
+from python_benchmarks.treatment_effects.evaluate import RULES
 from python_benchmarks.treatment_effects.protocol import Row, network
 from python_benchmarks.treatment_effects.results import Results, pooled
 from wbm_ext.ite.selection import CRITERIA

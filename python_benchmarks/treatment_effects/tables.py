@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from python_benchmarks._study import Summary, summarize
+from python_benchmarks._study import Comparison, Summary, summarize
+from python_benchmarks._study.page import Report, figure_text, interval_text, p_text
 from python_benchmarks._study.published import sentences
-from python_benchmarks._study.writers import Report, figure_text, interval_text, p_text
 from python_benchmarks.treatment_effects import goals, published, regularisers
 from python_benchmarks.treatment_effects.data import ACIC, Source
 from python_benchmarks.treatment_effects.protocol import (
@@ -25,7 +25,7 @@ from python_benchmarks.treatment_effects.protocol import (
     VARIED,
     Row,
 )
-from python_benchmarks.treatment_effects.results import Comparison, Results, beside_published, compare, title
+from python_benchmarks.treatment_effects.results import Results, beside_published, compare, title
 
 TABLE_1 = ("pehe_in", "pehe_out", "auuc_in", "auuc_out")
 OUR_ROWS = (Row(OURS, OURS), *VARIANTS)
@@ -81,7 +81,7 @@ def table_1(report: Report, results: Results) -> list[Comparison]:
         report.text("95 % t-intervals; p of the paired t-test and of Wilcoxon's signed ranks, by Holm over the table.")
         report.table(
             ["against", "data", "difference [95 %]", "lower in", "t", "Wilcoxon"],
-            [[one.rival, one.source, *_test(one)] for one in tests],
+            [[one.rival, one.data, *_test(one)] for one in tests],
         )
     return tests
 
@@ -216,7 +216,7 @@ def group_losses(report: Report, results: Results) -> None:
         report.text("The sum of the two groups' means in the place of the mean of the batch; p by Holm over the table.")
         report.table(
             ["row", "minus", "data", "difference [95 %]", "lower in", "t", "Wilcoxon"],
-            [[one.row, one.rival, one.source, *_test(one)] for one in found],
+            [[one.row, one.rival, one.data, *_test(one)] for one in found],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ SMALL = ["--users", "40", "--items", "50", "--epochs", "2", "--seeds", "2", "--n
 def study():
     """All modules under their names."""
     from python_benchmarks import _study
+    from python_benchmarks._study import map
     from python_benchmarks.recommendation import (
         __main__,
         evaluate,
@@ -27,12 +29,17 @@ def study():
         report,
         results,
         when,
-        when_report,
     )
 
-    rooms = {"main": __main__, "machinery": _study, "when": when, "when_report": when_report}
-    rooms |= {"evaluate": evaluate, "protocol": protocol, "published": published, "report": report, "results": results}
-    return types.SimpleNamespace(**rooms)
+    modules = {"main": __main__, "machinery": _study, "map": map, "when": when}
+    modules |= {
+        "evaluate": evaluate,
+        "protocol": protocol,
+        "published": published,
+        "report": report,
+        "results": results,
+    }
+    return types.SimpleNamespace(**modules)
 
 
 # ---------------------------------------------------------------------- cells and evaluation
@@ -123,14 +130,15 @@ def _filled(study, ledger, *, names, seeds=4, cut=(), **levels):
         level -= 0.02 * (cell.params.get("balance_weight") == 0)
         ledger.put(cell, {"metrics": {"auc": level, "ndcg": level - 0.1, "f1": level - 0.2}, "seconds": 1.0})
     outcome = study.machinery.Outcome(done=kept, cut=[cell for cell in cells if cell not in kept])
-    return study.results.Results(ledger, names, [source], ["3"], [], seeds, {}, outcome), source
+    made = study.results.Results(ledger, names, [source], ["3"], [], seeds, {}, outcome, command="the command")
+    return made, source
 
 
 def test_the_report_sets_published_beside_ours_and_says_where_they_differ(study, tmp_path):
     names = ["naive", "ips", "multi-ips", "ips-v2", "ips-wbm"]
     with study.machinery.Ledger(tmp_path / "runs.jsonl") as ledger:
         results, _ = _filled(study, ledger, names=names, naive=0.682, ips=0.6502, ips_wbm=0.745, cut={("ips-v2", 3)})
-        files = study.report.write(results, tmp_path, "the command")
+        files = study.report.write(results, tmp_path)
     text = (tmp_path / "report.md").read_text()
     assert [file.name for file in files] == ["report.md", "results.json", "results.csv"]
     assert "| naive | 0.683 ± 0.001 | 0.680 | 0.583 ± 0.001 | 0.616 |" in text
@@ -160,7 +168,7 @@ def test_no_gain_is_called_none(study, tmp_path):
 
         def sentence(other):
             difference = study.machinery.paired(own, other)
-            one = study.results.Comparison("ips-wbm", "itself", "λ_b = 0", "auc", difference, None)
+            one = study.machinery.Comparison("ips-wbm", "itself", "coat", "auc", difference, "λ_b = 0")
             return study.results.gain_sentence(one, 5)
 
         assert sentence({seed: own[seed] + noise[seed] for seed in own}).endswith("the gain is not there.")
@@ -183,7 +191,7 @@ def test_the_whole_command_runs_resumes_and_reports(study, tmp_path, capsys):
     arguments += ["--search-seeds", "1", *SMALL, "--out", str(tmp_path)]
     assert study.main.main([*arguments, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "Search: 2 trials x 2 systems x 1 seeds, about" in said
+    assert "Search: 2 trials x 2 systems and data x 1 seeds, about" in said
     assert "are open: about" in said
     assert not (tmp_path / "report.md").exists()
     assert study.main.main(arguments) == 0
@@ -220,7 +228,7 @@ def test_a_budget_that_is_too_small_is_told_in_the_report(study, tmp_path, capsy
     arguments = ["--data", "synthetic", "--systems", "naive", "--table", "3", "--budget", "1e-6"]
     assert study.main.main([*arguments, *SMALL, "--out", str(tmp_path)]) == 0
     text = (tmp_path / "report.md").read_text()
-    assert "cuts the search to 0 of 20 trials a system" in text
+    assert "cuts the search to 0 of 20 trials." in text
     assert "- cut (the budget): naive on synthetic" in text
 
 
@@ -242,8 +250,7 @@ def test_wrong_names_and_missing_data_are_one_line(study, tmp_path, capsys, monk
 
 
 def _design(study):
-    axes = [axis for axis in study.when.AXES if axis.name in ("overlap", "epsilon")]
-    short = [study.when.Axis(axis.title, axis.name, axis.values[:2], axis.of_data) for axis in axes]
+    short = [replace(axis, values=axis.values[:2]) for axis in study.when.AXES if axis.name in ("overlap", "epsilon")]
     return study.when.Design(axes=short, size={"n_users": 40, "n_items": 50}, held={"epochs": 2}, seeds=2)
 
 
@@ -264,8 +271,8 @@ def test_the_map_from_runs_to_advice(study, tmp_path):
     with study.machinery.Ledger(tmp_path / "runs.jsonl") as ledger:
         outcome = study.machinery.run_cells(design.all_cells(), study.evaluate.evaluate, ledger, progress=False)
         assert not outcome.failed
-        found = study.when_report.gains(design, ledger)
-        files = study.when_report.write(design, ledger, outcome, tmp_path, "the command")
+        found = design.gains(ledger)
+        files = study.when.write(design, ledger, outcome, tmp_path, "the command")
     assert len(found) == 2 * 2 * 4
     assert all(file.exists() for file in files)
     content = json.loads((tmp_path / "when.json").read_text())
@@ -275,31 +282,29 @@ def test_the_map_from_runs_to_advice(study, tmp_path):
 
 def _gains(study, **means):
     """Gains of both systems at all points of the map: .0 unless named, e.g. overlap_1=.02; all with p = .001."""
-    rooms, found = study.when_report, []
+    found = []
     for system in study.when.FAMILIES:
         for rival in study.when.RIVALS:
             for axis, value in study.when.Design().points():
                 mean = means.get(f"{axis.name}_{value:g}".replace(".", "_"), 0.0)
                 difference = study.machinery.paired(dict.fromkeys(range(5), mean), dict.fromkeys(range(5), 0.0))
-                found.append(rooms.Gain(system, rival, axis, value, difference, p=0.001 if mean else 1.0))
+                found.append(study.map.Gain(system, rival, axis, value, difference, p=0.001 if mean else 1.0))
     return found
 
 
 def test_advice_follows_the_numbers(study):
-    none = study.when_report.advice(_gains(study))
+    none = study.when.advice(_gains(study))
     assert none[0].startswith("Do not expect a better ranking from balancing")
-    assert "gains in 0 of 13 kinds of data and loses in 0" in none[0]
+    assert "ips-wbm gains at 0 and loses at 0 of 13 points, +0.0000 on the mean" in none[0]
     assert none[1].startswith("Take transport or moments by cost")
-    assert "within the noise of all others tried" in none[2]
-    both = study.when_report.advice(_gains(study, overlap_1=0.02, hidden_2=-0.03, batch_size_512=0.05))
+    assert "within the noise of all others" in none[2]
+    both = study.when.advice(_gains(study, overlap_1=0.02, hidden_2=-0.03, batch_size_512=0.05))
     assert both[0].startswith(
         "Turn balancing on at overlap 1 (ips-wbm) and at overlap 1 (dr-wbm), and leave it off at hidden confounding 2"
     )
-    assert (
-        "gains in 1 of 13 kinds of data (most, +0.0200 AUC, at overlap 1) and loses in 1 (most, -0.0300 AUC" in both[0]
-    )
+    assert "gains at 1 (most, +0.0200 AUC, at overlap 1) and loses at 1 (most, -0.0300 AUC, at hidden" in both[0]
     assert "batch size 512 for ips-wbm (+0.0500 AUC), apart from 32 (+0.0000)" in both[2]
-    losing = study.when_report.advice(_gains(study, affinity_0=-0.01))
+    losing = study.when.advice(_gains(study, affinity_0=-0.01))
     assert losing[0].startswith("Leave balancing off at strength of selection 0 (ips-wbm)")
     assert losing[1].startswith("Prefer moments to transport")
 

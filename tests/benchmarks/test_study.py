@@ -1,11 +1,10 @@
-"""The study machinery on cells with known answers: keys, ledger, kill and resume, budget, search, tests, writers."""
+"""The study machinery on cells with known answers: keys, ledger, kill and resume, budget, search, tests, page."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +113,7 @@ def test_a_failure_is_kept_told_and_tried_again(study, cells, ledger):
     outcome = study.conduct(runs, cells.evaluate, ledger, progress=False, say=lambda text: None)
     assert outcome.done == runs[1:]
     assert outcome.failed == {runs[0]: "ArithmeticError: this system cannot be fitted"}
-    from python_benchmarks._study.writers import left_out
+    from python_benchmarks._study.page import left_out
 
     assert left_out(outcome) == ["failed: broken on sums, seeds 0: ArithmeticError: this system cannot be fitted"]
 
@@ -126,7 +125,7 @@ def test_processes_give_what_one_process_gives(study, cells, ledger, tmp_path):
     assert outcome.done == runs
     with study.Ledger(tmp_path / "alone.jsonl") as alone:
         study.run_cells(runs, cells.evaluate, alone, progress=False)
-        assert study.collect(ledger, runs, "auc") == study.collect(alone, runs, "auc")
+        assert ledger.sample(runs[::2], "auc") == alone.sample(runs[::2], "auc") != {}
 
 
 def test_engines_that_are_missing_are_named(study, cells, ledger, monkeypatch):
@@ -141,41 +140,44 @@ def test_engines_that_are_missing_are_named(study, cells, ledger, monkeypatch):
         study.run_cells(runs, cells.evaluate, ledger, engine_name="dusk", progress=False)
 
 
-def test_the_estimate_comes_from_a_timed_cell_a_group_and_cuts_the_last(study, cells, ledger):
-    runs = [study.Cell("good", "sums", seed, {"sleep": 0.1}) for seed in range(12)]
-    said = []
-    start = time.monotonic()
-    outcome = study.conduct(runs, cells.evaluate, ledger, budget=0.6 / 3600, progress=False, say=said.append)
-    assert time.monotonic() - start < 2
-    assert "are open: about 1 s on 1 job(s)" in said[0]
-    assert "has room for" in said[1]
-    assert outcome.done == runs[: len(outcome.done)]
-    assert 2 <= len(outcome.done) <= 6
-    assert outcome.cut == runs[len(outcome.done) :]
+def test_the_estimate_comes_from_a_timed_cell_a_group_and_cuts_the_last(study, cells, ledger, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    runs = [study.Cell("good", "sums", seed, {"sleep": 0.25}) for seed in range(12)]
+    printed = []
+    outcome = study.conduct(runs, cells.evaluate, ledger, budget=1.5 / 3600, progress=False, say=printed.append)
+    timed = 12 - int(printed[0].partition(" cells are finished, ")[2].split()[0])  # two where the process is cold
+    assert timed in (1, 2)
+    assert f"{12 - timed} are open: about {study.duration(0.25 * (12 - timed))} on 1 job(s)" in printed[0]
+    assert printed[1] == f"The budget has room for {6 - timed} of the {12 - timed} open cells; the others are cut."
+    assert (outcome.done, outcome.cut) == (runs[:6], runs[6:])
+    assert now[0] == 1.5
 
 
 def test_a_dry_run_times_and_says_but_does_no_more(study, cells, ledger):
     runs = [study.Cell(name, "sums", seed) for seed in range(3) for name in ("good", "bad")]
-    said = []
-    outcome = study.conduct(runs, cells.evaluate, ledger, progress=False, say=said.append, dry=True)
+    printed = []
+    outcome = study.conduct(runs, cells.evaluate, ledger, progress=False, say=printed.append, dry=True)
     assert {cell.system for cell in outcome.done} == {"good", "bad"}
     assert len(outcome.done) + len(outcome.cut) == 6
-    assert f"{len(outcome.done)} cells are finished, {len(outcome.cut)} are open" in said[0]
+    assert f"{len(outcome.done)} cells are finished, {len(outcome.cut)} are open" in printed[0]
     assert len(outcome.done) <= 3  # one a group, and another where the first was the process's own
 
 
-def test_the_pace_is_by_group_and_never_below_the_longest_cell(study, ledger):
-    pace = study.Pace(ledger)
+def test_durations_are_by_group_and_never_below_the_longest_cell(study, ledger):
+    durations = study.Durations(ledger)
     slow, fast = study.Cell("slow", "d", 0), study.Cell("fast", "d", 0)
-    pace.add(fast, {"seconds": 30.0, "cold": True})
-    assert pace.untimed([slow, fast]) == [slow, fast]
-    assert pace.each(slow) == 30.0
-    pace.add(slow, {"seconds": 10.0})
-    pace.add(fast, {"seconds": 1.0})
-    pace.add(fast, {"seconds": 3.0})
-    assert pace.remaining([slow, fast, fast.at(1)], 2) == 10.0
-    assert pace.remaining([slow, slow.at(1), fast], 2) == 11.0
-    assert pace.untimed([slow, study.Cell("new", "d", 4)]) == [study.Cell("new", "d", 4)]
+    durations.add(fast, {"seconds": 30.0, "cold": True})
+    assert durations.untimed([slow, fast]) == [slow, fast]
+    assert durations.each(slow) == 30.0
+    durations.add(slow, {"seconds": 10.0})
+    durations.add(fast, {"seconds": 1.0})
+    durations.add(fast, {"seconds": 3.0})
+    assert durations.remaining([slow, fast, fast.at(1)], 2) == 10.0
+    assert durations.remaining([slow, slow.at(1), fast], 2) == 11.0
+    assert durations.untimed([slow, study.Cell("new", "d", 4)]) == [study.Cell("new", "d", 4)]
 
 
 def _space(study):
@@ -234,12 +236,12 @@ def test_a_space_is_checked(study):
 
 
 def test_trials_are_cut_to_the_time_there_is(study, ledger):
-    pace = study.Pace(ledger)
-    pace.add(study.Cell("good", "sums", 0), {"seconds": 10.0})
+    durations = study.Durations(ledger)
+    durations.add(study.Cell("good", "sums", 0), {"seconds": 10.0})
     options = {"trials": 20, "seeds": 2, "jobs": 2}
-    assert study.trials_within({"a": _space(study)}, pace, seconds=1000, **options) == 20
-    assert study.trials_within({"a": _space(study)}, pace, seconds=55, **options) == 5
-    assert study.trials_within({"a": _space(study)}, pace, seconds=-1, **options) == 0
+    assert study.trials_within({"a": _space(study)}, durations, seconds=1000, **options) == 20
+    assert study.trials_within({"a": _space(study)}, durations, seconds=55, **options) == 5
+    assert study.trials_within({"a": _space(study)}, durations, seconds=-1, **options) == 0
 
 
 def test_differences_are_paired_by_seed(study):
@@ -273,7 +275,7 @@ def test_holm_by_hand(study):
     assert study.holm([None]) == [None]
 
 
-def test_a_published_figure_that_is_missed_is_said(study):
+def test_a_published_figure_that_is_missed_is_printed(study):
     from python_benchmarks._study.published import Beside, sentences
 
     ours = study.summarize([0.70, 0.72])
@@ -290,14 +292,14 @@ def test_a_published_figure_that_is_missed_is_said(study):
     assert not any("AUC of b" in sentence for sentence in text)
 
 
-def test_writers(study, tmp_path):
-    from python_benchmarks._study import figures, writers
+def test_a_page_and_its_files(study, tmp_path):
+    from python_benchmarks._study import figures, page
 
-    report = writers.Report("A study")
+    report = page.Report("A study")
     report.heading("Results")
-    report.table(["system", "AUC"], [["a", writers.figure_text(study.summarize([0.5, 0.7]))]])
+    report.table(["system", "AUC"], [["a", page.figure_text(study.summarize([0.5, 0.7]))]])
     assert str(report) == "# A study\n\n## Results\n\n| system | AUC |\n| --- | ---: |\n| a | 0.600 ± 0.141 |\n"
-    writers.write_csv(tmp_path / "a.csv", [{"x": 1}, {"x": 2, "y": "b,c"}])
+    page.write_csv(tmp_path / "a.csv", [{"x": 1}, {"x": 2, "y": "b,c"}])
     assert (tmp_path / "a.csv").read_text() == 'x,y\n1,\n2,"b,c"\n'
     points = [(x, study.summarize([x, x + 1.0])) for x in (1.0, 10.0)]
     panel = figures.Panel("t", "x", "y", {"a": points}, {"published": [(1.0, 2.0)]}, x_log=True)
@@ -305,7 +307,7 @@ def test_writers(study, tmp_path):
     assert [len(axes.collections) for axes in figure.axes] == [1, 1]
     low, high = figure.axes[0].collections[0].get_paths()[0].get_extents().intervaly
     assert (low, high) == pytest.approx((points[0][1].low, points[1][1].high))
-    writers.write_figure(tmp_path / "a.png", figure)
+    page.write_figure(tmp_path / "a.png", figure)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

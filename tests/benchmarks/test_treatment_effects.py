@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,12 @@ SMALL = ["--data", "synthetic-effects", "--units", "100", "--epochs", "4", "--no
 def study():
     """All modules under their names."""
     from python_benchmarks import _study
+    from python_benchmarks._study import map
     from python_benchmarks.treatment_effects import (
         __main__,
         data,
         evaluate,
         goals,
-        judging,
         protocol,
         published,
         ranks,
@@ -30,13 +31,12 @@ def study():
         results,
         selection,
         when,
-        when_report,
     )
 
-    rooms = {"main": __main__, "machinery": _study, "data": data, "evaluate": evaluate, "goals": goals}
-    rooms |= {"judging": judging, "protocol": protocol, "published": published, "ranks": ranks, "report": report}
-    rooms |= {"results": results, "selection": selection, "when": when, "when_report": when_report}
-    return types.SimpleNamespace(**rooms)
+    modules = {"main": __main__, "machinery": _study, "map": map, "data": data, "evaluate": evaluate, "goals": goals}
+    modules |= {"protocol": protocol, "published": published, "ranks": ranks, "report": report}
+    modules |= {"results": results, "selection": selection, "when": when}
+    return types.SimpleNamespace(**modules)
 
 
 def _source(study):
@@ -132,8 +132,6 @@ def test_a_search_never_touches_the_test_part(study, monkeypatch):
 
 def test_counterfactual_outcomes_choose_nothing_but_the_oracle(study, monkeypatch):
     """Other truths, same factual outcomes: the rules choose the same epochs and predictions."""
-    from dataclasses import replace
-
     split = study.data.parts(_cell(study))
     record = study.evaluate.evaluate(_cell(study))
 
@@ -143,7 +141,7 @@ def test_counterfactual_outcomes_choose_nothing_but_the_oracle(study, monkeypatc
     other = study.data.Parts(*(lied(part) for part in (split.train, split.validation, split.test)))
     monkeypatch.setattr(study.evaluate, "parts", lambda cell: other)
     false = study.evaluate.evaluate(_cell(study))
-    for rule in set(study.judging.RULES) - {"oracle"}:
+    for rule in set(study.evaluate.RULES) - {"oracle"}:
         assert false["epochs"][rule] == record["epochs"][rule]
         assert false["metrics"][f"{rule}.auuc_out"] == record["metrics"][f"{rule}.auuc_out"]
         assert false["metrics"][f"{rule}.pehe_out"] != record["metrics"][f"{rule}.pehe_out"]
@@ -175,16 +173,16 @@ def test_each_rule_takes_its_epoch_and_the_model_of_that_epoch(study):
 def test_figures_within_the_sample_take_the_observed_outcome(study):
     data = study.data.parts(_cell(study)).train
     perfect = np.column_stack([data.mu0, data.mu1])
-    found = study.judging.figures(data, perfect, 1.0, "in")
+    found = study.evaluate.figures(data, perfect, 1.0, "in")
     noise = np.where(data.treatment == 1, data.y - data.mu1, data.mu0 - data.y)
     assert found["pehe_in"] == pytest.approx(np.sqrt(np.square(noise).mean()))
     assert found["pehe_in_model"] == found["ate_in"] == found["att_in"] == 0.0
-    assert "scaled_in" not in study.judging.figures(data, perfect, 0.0, "in")
+    assert "scaled_in" not in study.evaluate.figures(data, perfect, 0.0, "in")
 
 
 def test_a_statistical_system_has_the_same_figures_by_every_rule(study):
     record = study.evaluate.evaluate(_cell(study, "ols"))
-    values = {record["metrics"][f"{rule}.pehe_out"] for rule in study.judging.RULES}
+    values = {record["metrics"][f"{rule}.pehe_out"] for rule in study.evaluate.RULES}
     assert len(values) == 1
     assert "epochs" not in record
 
@@ -243,7 +241,7 @@ def test_the_whole_command_runs_resumes_and_reports(study, tmp_path, capsys):
     arguments += ["--seeds", "2", "--sweep-seeds", "1", "--out", str(tmp_path)]
     assert study.main.main([*arguments, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "Search: 2 trials x 3 networks and kinds of data x 1 seeds, about" in said
+    assert "Search: 2 trials x 3 systems and data x 1 seeds, about" in said
     assert "are open: about" in said
     assert not (tmp_path / "report.md").exists()
     assert study.main.main(arguments) == 0
@@ -275,8 +273,8 @@ def test_a_budget_that_is_too_small_is_told_in_the_report(study, tmp_path):
     arguments = [*SMALL, "--systems", "ols,tarnet", "--table", "1", "--budget", "1e-6", "--out", str(tmp_path)]
     assert study.main.main(arguments) == 0
     text = (tmp_path / "report.md").read_text()
-    assert "cuts the search to 0 of 4." in text
-    assert "- cut (the budget): generated, runs 0 to 9: ols; tarnet" in text
+    assert "cuts the search to 0 of 12 trials." in text
+    assert "- cut (the budget): ols on synthetic-effects; tarnet on synthetic-effects, scale=None, seeds 0 to 9" in text
 
 
 def test_wrong_names_and_missing_data_are_one_line(study, tmp_path, capsys, monkeypatch):
@@ -318,14 +316,13 @@ def test_the_map_runs_a_point_once_and_varies_one_thing(study):
 
 
 def test_the_map_from_runs_to_advice(study, tmp_path):
-    axes = [axis for axis in study.when.AXES if axis.name in ("overlap", "kappa")]
-    axes = [study.when.Axis(axis.title, axis.name, axis.values[:2], axis.pairs) for axis in axes]
+    axes = [replace(axis, values=axis.values[:2]) for axis in study.when.AXES if axis.name in ("overlap", "kappa")]
     design = study.when.Design(axes=axes, units=100, held={"epochs": 3}, seeds=2)
     with study.machinery.Ledger(tmp_path / "runs.jsonl") as ledger:
         outcome = study.machinery.run_cells(design.all_cells(), study.evaluate.evaluate, ledger, progress=False)
         assert not outcome.failed
-        found = study.when_report.gains(design, ledger)
-        files = study.when_report.write(design, ledger, outcome, tmp_path, "the command")
+        found = design.gains(ledger)
+        files = study.when.write(design, ledger, outcome, tmp_path, "the command")
     assert len(found) == 2 * 6 + 2 * 2
     assert all(file.exists() for file in files)
     content = json.loads((tmp_path / "when.json").read_text())
@@ -337,32 +334,32 @@ def _gains(study, **means):
     """Gains of all pairs at all points: 0 unless named by axis and value, e.g. overlap_1=.2; then all rows share it."""
     found = []
     for axis, value in study.when.Design().points():
-        for row, rival in axis.pairs:
+        for row, rival, _ in axis.pairs:
             mean = means.get(f"{axis.name}_{value:g}".replace(".", "_"), 0.0)
             difference = study.machinery.paired(dict.fromkeys(range(5), mean), dict.fromkeys(range(5), 0.0))
-            found.append(study.when_report.Gain(row, rival, axis, value, difference, p=0.001 if mean else 1.0))
+            found.append(study.map.Gain(row, rival, axis, value, difference, p=0.001 if mean else 1.0))
     return found
 
 
 def test_advice_follows_the_numbers(study):
-    none = study.when_report.advice(_gains(study), [])
+    none = study.when.advice(_gains(study), [])
     assert none[0].startswith("Expect no measurable gain of relaxed mass and outcomes in the cost")
     assert "RMPR only gains at 0 and loses at 0 of 14 points" in none[0]
     assert none[1].startswith("Expect no measurable gain of balancing by transport")
-    gained = study.when_report.advice(_gains(study, kappa_0_1=0.2), [])
+    gained = study.when.advice(_gains(study, kappa_0_1=0.2), [])
     assert gained[0].startswith("Use relaxed mass and outcomes in the cost at κ 0.1 (RMPR only) and at κ 0.1")
-    lost = study.when_report.advice(_gains(study, balance_weight_3=-0.2), [])
-    assert lost[1].startswith("Leave out balancing by transport at λ 3 (transport alone)")
+    lost = study.when.advice(_gains(study, balance_weight_3=-0.2), [])
+    assert lost[1].startswith("Leave out balancing by transport at λ 3 (neither)")
     overlap, outliers = study.when.AXES[:2]
     regrets = [
-        study.when_report.Regret(criterion, axis, value, study.machinery.summarize([loss, loss]))
+        study.when.Regret(criterion, axis, value, study.machinery.summarize([loss, loss]))
         for axis, value, losses in ((overlap, 1.0, (0.2, 0.1)), (overlap, 0.5, (0.4, 0.3)), (outliers, 0.0, (0.4, 0.3)))
         for criterion, loss in zip(("auuc", "factual"), losses, strict=True)
     ]
-    regrets += [study.when_report.Regret("auuc", outliers, 0.3, study.machinery.summarize([0.3]))]
-    told = study.when_report.advice([], regrets)[2]
-    assert "by factual error at overlap 1, the base point; by AUUC at outliers 0.3; PEHE above" in told
-    assert "mean over the points: AUUC 30 %" in told
+    regrets += [study.when.Regret("auuc", outliers, 0.3, study.machinery.summarize([0.3]))]
+    text = study.when.advice([], regrets)[2]
+    assert "by factual error at overlap 1, the base point; by AUUC at outliers 0.3; PEHE above" in text
+    assert "mean over the points: AUUC 30 %" in text
 
 
 def test_the_guide_to_selection_has_the_figures_of_the_report() -> None:

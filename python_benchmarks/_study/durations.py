@@ -24,7 +24,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-class Pace:
+class Durations:
     """Mean seconds of a cell by group, from the cells that are finished.
 
     Parameters

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
-
-from python_benchmarks._study.cells import Cell
-from python_benchmarks._study.ledger import Ledger
 
 Sample = Mapping[int, float]  # seed -> value
 
@@ -100,19 +97,26 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else float(next(adjusted)) for value in p]
 
 
-def by_setting(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    """Cells that differ in the seed alone, together."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.setting, []).append(cell)
-    return groups
+@dataclass(frozen=True)
+class Comparison:
+    """A row against another in one metric, seed by seed; p-values adjusted over the table they stand in.
+
+    ``kind``: what sort of rival it is; ``two_sample_p``: Welch's, for those who report that one.
+    """
+
+    row: str
+    rival: str
+    data: str
+    metric: str
+    difference: Difference
+    kind: str = ""
+    two_sample_p: float | None = None
+    t_holm: float | None = None
+    wilcoxon_holm: float | None = None
 
 
-def collect(ledger: Ledger, cells: Iterable[Cell], metric: str) -> dict[str, dict[int, float]]:
-    """Return setting -> seed -> value of a metric, for the cells that the ledger holds."""
-    samples: dict[str, dict[int, float]] = {}
-    for cell in cells:
-        record = ledger.get(cell)
-        if record is not None and record["metrics"].get(metric) is not None:
-            samples.setdefault(cell.setting, {})[cell.seed] = record["metrics"][metric]
-    return samples
+def adjusted(found: Sequence[Comparison]) -> list[Comparison]:
+    """Put in Holm's p-values."""
+    t = holm([one.difference.t_p for one in found])
+    wilcoxon = holm([one.difference.wilcoxon_p for one in found])
+    return [replace(one, t_holm=a, wilcoxon_holm=b) for one, a, b in zip(found, t, wilcoxon, strict=True)]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import datetime
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from python_benchmarks import _harness as harness
-from python_benchmarks._study.aggregate import Summary
 from python_benchmarks._study.cells import Cell
 from python_benchmarks._study.run import Outcome
+from python_benchmarks._study.search import Found
+from python_benchmarks._study.statistics import Summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +34,11 @@ class Report:
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         body = [list(head), ["---"] + ["---:"] * (len(head) - 1), *rows]
         self._pieces.append("\n".join("| " + " | ".join(row) + " |" for row in body))
+
+    def left_out(self, lines: Sequence[str]) -> None:
+        """The section on what was cut and what failed."""
+        self.heading("What is left out")
+        self.bullets(lines or ["Nothing: every run that was asked for is in the figures."])
 
     def image(self, file: str, text: str) -> None:
         self._pieces.append(f"![{text}]({file})")
@@ -64,23 +66,48 @@ def p_text(p: float | None) -> str:
     return "-" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
 
 
-def left_out(outcome: Outcome) -> list[str]:
-    """Lines that name what was cut and what failed, settings with their seeds; empty where nothing was."""
-    lines = []
+def left_out(outcome: Outcome, found: Mapping[str, Found] | None = None) -> list[str]:
+    """Lines that name what was cut and what failed, settings with their seeds; empty where nothing was.
+
+    A setting is named by the parameters in which cells of one system, data set and seed differ.
+    """
+    varied = _varied([*outcome.done, *outcome.cut, *outcome.failed])
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for text, cells in _by_label(outcome.cut, varied).items():
+        alike.setdefault(tuple(cell.seed for cell in cells), []).append(text)
     reason = "the run was interrupted" if outcome.interrupted else "the budget"
-    for text, cells in _by_label(outcome.cut).items():
-        lines.append(f"cut ({reason}): {text}, seeds {', '.join(str(cell.seed) for cell in cells)}")
-    for text, cells in _by_label(list(outcome.failed)).items():
-        seeds = ", ".join(str(cell.seed) for cell in cells)
-        lines.append(f"failed: {text}, seeds {seeds}: {outcome.failed[cells[0]]}")
+    lines = [f"cut ({reason}): {'; '.join(texts)}, seeds {_range(seeds)}" for seeds, texts in alike.items()]
+    for text, cells in _by_label(outcome.failed, varied).items():
+        lines.append(f"failed: {text}, seeds {_range([c.seed for c in cells])}: {outcome.failed[cells[0]]}")
+    for name, one in (found or {}).items():
+        if one.finished < one.wanted:
+            lines.append(f"cut: search of {name}, {one.finished} of {one.wanted} trials finished")
     return lines
 
 
-def _by_label(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+def _varied(cells: Iterable[Cell]) -> dict[str, set[str]]:
+    first: dict[tuple[str, int], dict[str, Any]] = {}
+    varied: dict[str, set[str]] = {}
+    for cell in cells:
+        params = {**cell.data_params, **cell.params}
+        other = first.setdefault((cell.group, cell.seed), params)
+        varied.setdefault(cell.group, set()).update(k for k in params if params[k] != other.get(k))
+    return varied
+
+
+def _by_label(cells: Iterable[Cell], varied: Mapping[str, set[str]]) -> dict[str, list[Cell]]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(cell.label().rpartition(", seed ")[0], []).append(cell)
+        params = {name: x for name, x in {**cell.data_params, **cell.params}.items() if name in varied[cell.group]}
+        groups.setdefault(", ".join([cell.group, *(f"{name}={x}" for name, x in params.items())]), []).append(cell)
     return groups
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """E.g. "3 to 9", or "0, 2"."""
+    if len(numbers) > 2 and [*numbers] == [*range(numbers[0], numbers[-1] + 1)]:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,12 +120,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows; the columns are all names that occur, in the order of their first occurrence."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
+    import pandas
+
+    write_text(path, pandas.DataFrame(list(rows), dtype=object).to_csv(index=False))
 
 
 def write_figure(path: Path, figure: Figure) -> None:
@@ -107,33 +131,3 @@ def write_figure(path: Path, figure: Figure) -> None:
     partial = path.with_name(f"{path.name}.part")
     figure.savefig(partial, dpi=130, format="png")
     os.replace(partial, path)
-
-
-def write_map(
-    out: Path,
-    report: Report,
-    name: str,
-    command: str,
-    outcome: Outcome,
-    rows: Sequence[Mapping[str, Any]],
-    content: Mapping[str, Any],
-    more: Mapping[str, Any] | None = None,
-) -> list[Path]:
-    """Write ``when.md``, ``when.json`` and ``when.csv`` beside ``when.png``; return the files.
-
-    ``content`` stands before the gains (``rows``) in the JSON, ``more`` after them; the report is ended by what is left
-    out.
-    """
-    report.heading("What is left out")
-    report.bullets(left_out(outcome) or ["Nothing: every run that was asked for is in the figures."])
-    head = {
-        "benchmark": name,
-        "command": command,
-        "date": str(datetime.date.today()),
-        "machine": harness.machine(("scikit-learn", "scipy")),
-    }
-    tail = {"left_out": left_out(outcome), "gains": list(rows), **(more or {})}
-    harness.write_json(out / "when.json", {**head, **content, **tail})
-    write_csv(out / "when.csv", rows)
-    write_text(out / "when.md", str(report))
-    return [out / file for file in ("when.md", "when.json", "when.csv", "when.png")]
