@@ -274,7 +274,7 @@ def test_a_budget_that_is_too_small_is_told_in_the_report(study, tmp_path):
     assert study.main.main(arguments) == 0
     text = (tmp_path / "report.md").read_text()
     assert "cuts the search to 0 of 12 trials." in text
-    assert "- cut (the budget): ols on synthetic-effects; tarnet on synthetic-effects, scale=None, seeds 0 to 9" in text
+    assert "- cut (the budget): ols on synthetic-effects; tarnet on synthetic-effects, scale=None" in text
 
 
 def test_wrong_names_and_missing_data_are_one_line(study, tmp_path, capsys, monkeypatch):
