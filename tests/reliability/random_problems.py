@@ -364,3 +364,75 @@ def inspect(group: Group, f: Tensor, g: Tensor) -> Verdict:
         largest_cost=largest_cost,
         terms=terms,
     )
+
+
+CRAWLING = ("points", "heavy tailed", "lattice", "clusters", "permutation", "uniform", "integers")
+
+
+@dataclass
+class Single:
+    """One problem of a kind on which plain iterations crawl, with the options of its solve."""
+
+    name: str
+    D: Tensor
+    a: Tensor
+    b: Tensor
+    options: dict[str, object]
+
+    def solve(self, **changes: object) -> wbm_ext.SinkhornResult:
+        return wbm_ext.solve(self.D, self.a, self.b, **{**self.options, **changes})  # type: ignore[arg-type]
+
+
+def make_crawling_problem(seed: int) -> Single:
+    """Low dimensions, heavy tails, ties and clusters at epsilon from the mean cost down to a ten-thousandth of it."""
+    rng = np.random.default_rng([7, seed])
+    n, m = (2 + int(rng.random() ** 2 * (120 if rng.random() < 0.9 else 400)) for _ in "nm")
+    if rng.random() < 0.4:
+        m = n
+    kind, dimension = str(rng.choice(CRAWLING)), int(rng.integers(1, 4))
+    if kind in ("points", "lattice", "clusters"):
+        if kind == "points":
+            x, y = rng.normal(size=(n, dimension)), rng.normal(size=(m, dimension)) + 2 * rng.random()
+        elif kind == "lattice":
+            x, y = (rng.integers(0, 8, (k, dimension)).astype(float) for k in (n, m))
+        else:
+            centres = 5 * rng.normal(size=(4, dimension))
+            x, y = (centres[rng.integers(0, 4, k)] + 0.1 * rng.normal(size=(k, dimension)) for k in (n, m))
+        cost = ((x[:, None] - y[None]) ** 2).sum(2)
+        cost = np.sqrt(cost) if rng.random() < 0.3 else cost
+    elif kind == "permutation":
+        cost = 1.0 + 0.2 * rng.random((n, m))
+        cost[np.arange(n), rng.permutation(max(n, m))[:n] % m] = 0.0
+    else:
+        cost = {
+            "heavy tailed": rng.lognormal(0.0, rng.uniform(1.0, 3.0), (n, m)),
+            "uniform": rng.random((n, m)),
+            "integers": rng.integers(0, 6, (n, m)).astype(float),
+        }[kind]
+    a, b = (_mass(rng, str(rng.choice(MASSES[:4])), k) for k in (n, m))
+    mean, sides = (
+        cost.mean() or 1.0,
+        str(rng.choice(("balanced", "balanced", "unbalanced", "hard rows", "hard columns"))),
+    )
+    kappa = [
+        mean * 10.0 ** rng.uniform(-2.0, 3.0) if sides in ("unbalanced", soft) else np.inf
+        for soft in ("hard columns", "hard rows")
+    ]
+    single = rng.random() < 0.5
+    dtype = torch.float32 if single else torch.float64
+    ratio = 10.0 ** rng.uniform(-4.0, 0.0)
+    options: dict[str, object] = {
+        "epsilon": float(mean * ratio),
+        "kappa": tuple(float(k) for k in kappa),
+        "reference": str(rng.choice(("entropy", "product"))),
+        "tol": 1e-6 if single else float(rng.choice((1e-6, 1e-9))),
+    }
+    problem = Single(
+        f"make_crawling_problem({seed}): {kind}, {n} x {m}, {sides}, epsilon {ratio:.1e} of the mean, {options}",
+        *(torch.as_tensor(x, dtype=dtype) for x in (cost, a / a.sum(), b / b.sum())),
+        options,
+    )
+    if rng.random() < 0.15:
+        warm = problem.solve(epsilon=2 * float(mean * ratio), max_iter=300)
+        options["init"] = (warm.f.to(dtype), warm.g.to(dtype))
+    return problem

@@ -13,8 +13,6 @@ namespace {
 
 constexpr int kSweeps = 10;        // plain iterations a level
 constexpr double kClose = 1e-3;    // residual at which a level is left at once
-constexpr double kRough = 0.03;    // residual above which a level is finished by Newton steps, to kFinished: without them the
-constexpr double kFinished = 5e-3; // potentials are too far from the next level's for its own steps
 constexpr double kAhead = 0.4;     // share of a level's change of g by which the next one, half as far, starts ahead
 
 }  // namespace
@@ -25,7 +23,8 @@ std::int64_t annealing_levels(const View<T>& view) {
 }
 
 template <typename T>
-bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t budget, std::int64_t& passes) {
+bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t budget, double rough,
+            std::int64_t& passes) {
   passes = 0;
   View<T> level = view;
   const auto scaling = make_scaling<T, float>(level, team);
@@ -34,25 +33,26 @@ bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t 
   for (std::int64_t k = annealing_levels(view); k > 0; --k) {
     const bool first = before.empty();
     level.tune(std::ldexp(view.epsilon, static_cast<int>(k)));
-    if (first && !scaling->absorb_cold()) return false;
+    if (first && !scaling->absorb_cold()) scaling->absorb(f, g, ColumnError());
     double residual = kInf;
     bool rejected = false;
     Relaxation relaxation;
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
       if (++passes > budget || raised(view.interrupt)) return false;
-      const Scaling::Outcome outcome = scaling->iterate(kClose, relaxation.omega(), true, residual);
+      const Scaling::Outcome outcome = scaling->iterate(std::fmin(kClose, rough / 6.0), relaxation.omega(), true, residual);
       rejected = outcome == Scaling::Outcome::rejected;
       if (rejected || outcome == Scaling::Outcome::met) break;
       if (level.both_hard()) relaxation.observe(residual);
     }
     if (!(first && rejected)) scaling->read(f, g);
     bool finished = false;
-    if (rejected || !(residual < kRough)) {
+    if (rejected || !(residual < rough)) {
       const auto precise = make_scaling<T, double>(level, team);
       if (!precise) return false;
       std::int64_t spent = 0;
       precise->absorb(f, g, ColumnError());
-      precise->newton(kFinished, budget - passes, spent, residual);
+      bool left_range = false;
+      precise->newton(rough / 6.0, budget - passes, spent, residual, left_range);
       passes += spent;
       if (!std::isfinite(residual)) return false;
       precise->read(f, g);
@@ -78,7 +78,7 @@ bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t 
 
 #define WBM_INSTANTIATE(T)                                    \
   template std::int64_t annealing_levels<T>(const View<T>&); \
-  template bool anneal<T>(const View<T>&, Team&, double*, double*, std::int64_t, std::int64_t&);
+  template bool anneal<T>(const View<T>&, Team&, double*, double*, std::int64_t, double, std::int64_t&);
 WBM_INSTANTIATE(float)
 WBM_INSTANTIATE(double)
 

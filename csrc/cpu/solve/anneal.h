@@ -17,9 +17,11 @@ double warmest(const View<T>& view) {
 template <typename T>
 std::int64_t annealing_levels(const View<T>& view);
 
-// Solves the problem loosely at each level; leaves the potentials in f, g. `passes` counts reads of the matrix. False when
-// it did not reach the last level: what f, g hold then is the best of the level reached.
+// Solves the problem loosely at each level, from g = 0 or, where that is out of range, from f, g; leaves the potentials there. A level that plain iterations leave at a residual
+// above `rough` is finished by Newton steps: without them its potentials are too far from the next level's. `passes` counts
+// reads of the matrix. False when it did not reach the last level: f, g are then those of the level reached.
 template <typename T>
-bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t budget, std::int64_t& passes);
+bool anneal(const View<T>& view, Team& team, double* f, double* g, std::int64_t budget, double rough,
+            std::int64_t& passes);
 
 }  // namespace wbm

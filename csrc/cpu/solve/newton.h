@@ -38,13 +38,14 @@ class Newton {
     r_.resize(n_);
   }
 
-  bool run(double target, std::int64_t budget, std::int64_t& passes, double& residual) {
+  bool run(double target, std::int64_t budget, std::int64_t& passes, double& residual, bool& left_range) {
     passes_ = 0;
     v_ = columns_.u;
     for (std::int64_t j = 0; j < m_; ++j) log_v_[j] = columns_.side.hard ? std::log(v_[j]) : columns_.log_u[j];
     Point now = evaluate();
     const bool alive = now.finite();
     double best = now.residual, levenberg = 1.0;
+    left_range = false;
     if (alive) now = update_while_fast(now, target, budget);
     int last_products = 0, fruitless = 0;
     for (int count = 0; alive && now.residual > target && passes_ < budget && count < 100 && fruitless < 12; ++count) {
@@ -64,7 +65,10 @@ class Newton {
       if (length >= 1.0) levenberg = std::fmax(1.0, 0.1 * levenberg);
       fruitless = now.residual < 0.7 * best ? 0 : fruitless + 1;
       best = std::fmin(best, now.residual);
-      if (!k_.rows_.safe(1e80) || !in_range()) break;
+      if (!k_.rows_.safe(1e80) || !in_range()) {
+        left_range = true;
+        break;
+      }
     }
     publish();
     if (factor_) k_.factor_ = std::move(factor_);
@@ -79,7 +83,8 @@ class Newton {
   static constexpr int kOldFactor = 6;         // products of a step after which the factor is made anew
   static constexpr int kStale = 1000;          // stands for any number: the point has moved away
   static constexpr double kMoved = 0.01;       // change of log v that the plan in float32 may be behind
-  static constexpr double kLongest = 8.0;      // largest change of log v in a step
+  static constexpr double kLongest = 8.0;      // largest change of log v in a step at first,
+  static constexpr double kFarthest = 150.0;   // and at most
   static constexpr std::int64_t kSmall = 96;   // columns up to which the whole of H is factored,
   static constexpr std::int64_t kFull = 2048;  // and up to which it is where the plan has no few large entries
 
@@ -229,7 +234,8 @@ class Newton {
       largest = std::fmax(largest, std::fabs(step_[j]));
     }
     const std::vector<double> start = log_v_;
-    length = largest > kLongest ? kLongest / largest : 1.0;
+    double& longest = k_.longest_step_;
+    length = largest > longest ? longest / largest : 1.0;
     Point next{};
     for (int halvings = 0;; ++halvings, length *= 0.5) {
       for (std::int64_t j = 0; j < m_; ++j) log_v_[j] = start[j] + length * step_[j];
@@ -238,6 +244,8 @@ class Newton {
       if (next.finite() && (next.residual < 0.5 * now.residual ||
                             next.dual >= now.dual + 1e-4 * length * slope - 1e-14 * (1.0 + std::fabs(now.dual)))) {
         moved_ += length * largest;
+        // A step that is cut short and does well may be part of a long way: to a faint column of a soft side, for example.
+        longest = halvings > 0 ? kLongest : largest > longest ? std::fmin(4.0 * longest, kFarthest) : longest;
         return next;
       }
       if (halvings < 10) continue;

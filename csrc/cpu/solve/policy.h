@@ -113,12 +113,13 @@ class Policy {
   // Whether the plain iterations left, by the rate of the last ones, cost more than Newton steps would. Asked until they once
   // do.
   bool crawls(double residual, double target) {
-    constexpr std::int64_t kPatience = 15, kWindow = 8;
+    constexpr std::int64_t kWindow = 8;
+    const std::int64_t patience = view_.n * view_.m < std::int64_t(1) << 14 ? 31 : 15;  // a trial of a small problem is cheap
     if (!accelerates_ || accelerated_) return false;
     if (asked_++ % kWindow) return false;
     const double before = anchor_;
     anchor_ = residual;
-    if (asked_ <= kPatience || !(residual > target)) return false;
+    if (asked_ <= patience || !(residual > target)) return false;
     const double rate = std::log(residual / before) / kWindow;  // an iteration's change of log residual
     const double left = rate < 0.0 ? std::log(target / residual) / rate : kInf;
     return left > static_cast<double>(2 * kNewton + 8 * levels_);
@@ -133,9 +134,10 @@ class Policy {
     const bool near = options_.init_g || levels_ == 0;
     if (near && newton(target)) return true;
     if (near) keep_better(best);
-    if (levels_ > 0 && left() >= 12 * levels_ + kNewton) {
+    for (const double rough : {0.03, 1e-3}) {  // carefully where a quick way down ends too far off
+      if (levels_ == 0 || left() < 12 * levels_ + kNewton || raised(options_.interrupt)) break;
       std::int64_t spent = 0;
-      const bool annealed = anneal(view_, team_, f_, g_, left(), spent);
+      const bool annealed = anneal(view_, team_, f_, g_, left(), rough, spent);
       spend(spent);
       step_.replaced();
       if (annealed && newton(target)) return true;
@@ -150,16 +152,17 @@ class Policy {
 
   bool newton(double target) {
     double residual = kInf;
-    for (int attempt = 0; attempt < 8 && left() > 0 && !raised(options_.interrupt); ++attempt) {
+    while (left() > 0 && !raised(options_.interrupt)) {
       const double before = residual;
       Scaling* scaling = step_.absorbed();
       if (!scaling) return false;
       std::int64_t spent = 0;
-      const bool met = scaling->newton(target, left(), spent, residual);
+      bool left_range = false;
+      const bool met = scaling->newton(target, left(), spent, residual, left_range);
       spend(spent);
       step_.publish();
       if (met) return true;
-      if (!(residual < 0.5 * before)) return false;
+      if (!left_range && !(residual < 0.5 * before)) return false;
     }
     return false;
   }

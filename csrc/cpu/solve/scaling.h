@@ -49,8 +49,9 @@ class Scaling {
   virtual Outcome iterate(double target, double omega, bool translate, double& residual) = 0;
 
   // Truncated Newton steps on the semi-dual in v (u eliminated) until the residual is at most `target` or `budget` passes
-  // over K are spent. False when it gave up; what was reached stays. float64 only.
-  virtual bool newton(double target, std::int64_t budget, std::int64_t& passes, double& residual) = 0;
+  // over K are spent. False when it gave up, or the scalings have left their range and want to be absorbed; what was
+  // reached stays. float64 only.
+  virtual bool newton(double target, std::int64_t budget, std::int64_t& passes, double& residual, bool& left_range) = 0;
 
   // The potentials of the last accepted iteration, and what is known of the columns of their plan.
   virtual ColumnError read(double* f, double* g) const = 0;

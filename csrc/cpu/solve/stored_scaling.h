@@ -213,9 +213,9 @@ class StoredScaling final : public Scaling {
     return Outcome::accepted;
   }
 
-  bool newton(double target, std::int64_t budget, std::int64_t& passes, double& residual) override {
+  bool newton(double target, std::int64_t budget, std::int64_t& passes, double& residual, bool& left_range) override {
     if constexpr (std::is_same_v<S, double>) {
-      return Newton<StoredScaling>(*this).run(target, budget, passes, residual);
+      return Newton<StoredScaling>(*this).run(target, budget, passes, residual, left_range);
     } else {
       return false;
     }
@@ -321,6 +321,7 @@ class StoredScaling final : public Scaling {
   StoredMatrix<S> k_;
   std::unique_ptr<Preconditioner> factor_;  // the last one of Newton's method, if it made one
   ColumnError column_error_;  // of the plan u K v
+  double longest_step_ = 8.0;  // of Newton's, in log v
 };
 
 }  // namespace wbm
