@@ -107,23 +107,3 @@ def test_the_command(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "Coat-shaped, 1 threads" in text
     assert "goal" not in text
-
-
-def test_warm_starts_are_counted_on_the_same_problems(steps, monkeypatch, tmp_path, capsys):
-    """Whole sets recur: there the cache must save; the rating run knows all observed pairs after an epoch."""
-    from python_benchmarks import warm_start as command
-
-    monkeypatch.setattr(command, "GRID", [("auto", 1e-3, 0.05), ("sinkhorn", 1e-6, 0.2)])
-    runs = {
-        "whole sets": (lambda: command.clouds(40, 40, 20), 80),
-        "ratings": (lambda: command.ratings(steps.Shape(60, 50, 400), 64, 4, 2), 3000),
-    }
-    monkeypatch.setattr(command, "RUNS", runs)
-    assert command.main(["--out", str(tmp_path / "warm.json")]) == 0
-    records = json.loads((tmp_path / "warm.json").read_text())["records"]
-    for r in records["whole sets"]:
-        assert r["known"] == 1
-        assert r["warm"] < r["cold"]
-        assert r["saved"] == pytest.approx(1 - r["warm"] / r["cold"])
-    assert all(0 < r["known"] < 1 for r in records["ratings"])
-    assert "from cache" in capsys.readouterr().out

@@ -250,3 +250,19 @@ def test_rejected_with_a_reason(name):
 def test_the_module_rejects_unknown_names_when_made():
     with pytest.raises(UnknownNameError):
         losses.WBMLoss(against="nobody")
+
+
+def test_the_criterion_is_that_of_the_solve():
+    """Algorithm 1 stops by the scalings, earlier or later than by the marginals, at the same plan."""
+    rng = torch.Generator().manual_seed(0)
+    q, phi = torch.rand(40, generator=rng, dtype=torch.float64) * 0.8 + 0.1, torch.rand(40, 3, generator=rng).double()
+    treated = torch.arange(40) < 15
+    options = {"epsilon": 0.5, "max_iter": 10_000}
+    by_scaling = losses.balance(q, treated, phi, criterion="scaling", tol=1e-20, **options)
+    by_margin = losses.balance(q, treated, phi, tol=1e-10, **options)
+    torch.testing.assert_close(by_scaling.value, by_margin.value, rtol=1e-7, atol=0)
+    loose = losses.balance(q, treated, phi, criterion="scaling", tol=1e-2, **options)
+    assert int(loose.result.iterations) < int(by_scaling.result.iterations)
+    torch.testing.assert_close(losses.wbm(q, treated, phi, criterion="scaling", tol=1e-2, **options), loose.value)
+    with pytest.raises(ValueError, match="criterion='margins' does not exist"):
+        losses.wbm(q, treated, phi, criterion="margins")

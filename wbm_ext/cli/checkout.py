@@ -22,7 +22,6 @@ BENCHMARKS = (
     "large_problem",
     "peers",
     "training_step",
-    "warm_start",
 )
 """What measures time, instructions or iterations; everything else that runs is a study."""
 _TOOLS = ("readme", "sanitize")

@@ -14,7 +14,6 @@ from wbm_ext.losses.masses import effective_sample_size, inverse_propensity_mass
 from wbm_ext.losses.modules import ESCFRLoss, MMDLoss, RMPRLoss, SinkhornDivergence, WBMLoss
 from wbm_ext.losses.moment_balancing import moment_balance
 from wbm_ext.losses.moments import linear_discrepancy, median_bandwidth, mmd
-from wbm_ext.losses.potentials import PotentialsCache
 from wbm_ext.losses.relaxed import relaxed_transport, rmpr
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "Discrepancy",
     "ESCFRLoss",
     "MMDLoss",
-    "PotentialsCache",
     "RMPRLoss",
     "SinkhornDivergence",
     "WBMLoss",

@@ -15,8 +15,7 @@ from wbm_ext.losses.discrepancy import Discrepancy, warn_of_collapse
 from wbm_ext.losses.groups import split
 from wbm_ext.losses.masses import clip_propensity, log_weights
 from wbm_ext.losses.options import check_options, options_of, same_parameters
-from wbm_ext.losses.potentials import PotentialsCache
-from wbm_ext.losses.solving import check_index, solver_of
+from wbm_ext.solver import solve
 from wbm_ext.solver.problem import Kappa
 
 
@@ -37,7 +36,6 @@ def balance(
     propensity: Tensor,
     treatment: Tensor,
     representation: Tensor,
-    index: Tensor | None = None,
     *,
     logits: bool = False,
     masses: str = "self-normalized",
@@ -49,9 +47,9 @@ def balance(
     detach_representation: bool = True,
     tol: float = 1e-6,
     max_iter: int = 1000,
+    criterion: str = "marginal",
     grad: str = "implicit",
     min_ess: float | None = None,
-    cache: PotentialsCache | None = None,
 ) -> Balance:
     """WBM of a batch with its diagnostics; see :func:`wbm` for formula, parameters, errors and source.
 
@@ -68,13 +66,12 @@ def balance(
     (2.0, 1.4706, 2.0)
     """
     check_options(
-        masses=masses, against=against, clip=clip, grad=grad, min_ess=min_ess, logits=logits, scale_cost=scale_cost,
-        detach_representation=detach_representation,
+        masses=masses, against=against, clip=clip, criterion=criterion, grad=grad, min_ess=min_ess, logits=logits,
+        scale_cost=scale_cost, detach_representation=detach_representation,
     )  # fmt: skip
     q = check_propensity(propensity, logits)
     treated = check_batch(treatment, len(q), "propensity")
     check_points("representation", representation, len(q))
-    check_index(cache, index, len(q))
     groups = split(treated, against=against)
     bounded = clip_propensity(q, clip, logits=logits)
     clipped = (q.detach() != bounded.detach()).double().mean()
@@ -91,8 +88,9 @@ def balance(
     D = groups.cost(squared_distances(groups.row(phi), groups.column(phi)))
     if scale_cost:
         D = D / cost_unit(D, *groups.members(D)).to(D.dtype)
-    samples = None if index is None else (groups.row(index), groups.column(index))
-    result = solver_of(cache, samples)(D, a, b, epsilon=epsilon, kappa=kappa, tol=tol, max_iter=max_iter, grad=grad)
+    result = solve(
+        D, a, b, epsilon=epsilon, kappa=kappa, tol=tol, max_iter=max_iter, criterion=criterion, grad=grad
+    )  # fmt: skip
     return Balance(groups.value(result.cost), result, (a.detach(), b.detach()), clipped)
 
 
@@ -114,8 +112,6 @@ def wbm(*args: Any, **options: Any) -> Tensor:
         bool, or 0 and 1.
     representation : Tensor, shape (B, k)
         φ of each sample.
-    index : Tensor of integers, shape (B,), optional
-        Which samples of the data set these are; needed with ``cache`` only.
     logits : bool
         ``propensity`` holds logits z, q = 1/(1 + exp(-z)): stable where q rounds to 0 or 1.
     masses : {"self-normalized", "softmax"}
@@ -126,8 +122,9 @@ def wbm(*args: Any, **options: Any) -> Tensor:
         (Theorem 2) needs, and no collapse on that side.
     clip : float
         q is clipped to [clip, 1 - clip]; a clipped q gets no gradient.
-    epsilon, kappa, tol, max_iter, grad
-        As in :func:`wbm_ext.solve`. The default ε is 0.05 × the mean of D.
+    epsilon, kappa, tol, max_iter, criterion, grad
+        As in :func:`wbm_ext.solve`. The default ε is 0.05 × the mean of D; ``criterion="scaling"`` stops as the paper's
+        Algorithm 1.
     scale_cost : bool
         Divide D by its mean (detached): the value is then free of the scale of φ, and ε relative. Where all points
         coincide D stays 0.
@@ -136,8 +133,6 @@ def wbm(*args: Any, **options: Any) -> Tensor:
     min_ess : float, optional
         Share of a side's samples below which its effective sample size raises a warning; 0 never does. Default: 0.1
         on the CPU; on CUDA no look, since it would wait for the device.
-    cache : PotentialsCache, optional
-        Starts the solve from what earlier batches left; not inside ``torch.compile``.
 
     Returns
     -------

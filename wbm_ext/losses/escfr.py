@@ -14,8 +14,7 @@ from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.fused import Solved, outcome_value
 from wbm_ext.losses.groups import split
 from wbm_ext.losses.options import check_options, options_of, same_parameters
-from wbm_ext.losses.potentials import PotentialsCache
-from wbm_ext.losses.solving import check_index, solver_of
+from wbm_ext.solver import solve
 from wbm_ext.solver.problem import Kappa
 
 
@@ -24,7 +23,6 @@ def escfr_transport(
     treatment: Tensor,
     outcome: Tensor | None = None,
     counterfactual: Tensor | None = None,
-    index: Tensor | None = None,
     *,
     gamma: float = 0.0005,
     kappa: Kappa = 1.0,
@@ -36,7 +34,6 @@ def escfr_transport(
     tol: float = 1e-6,
     max_iter: int = 1000,
     grad: str = "frozen",
-    cache: PotentialsCache | None = None,
 ) -> Discrepancy:
     """The ESCFR discrepancy of a batch with its diagnostics; see :func:`escfr_discrepancy` for all else.
 
@@ -59,7 +56,6 @@ def escfr_transport(
     check_points("representation", representation)
     size = len(representation)
     treated = check_batch(treatment, size, "the batch")
-    check_index(cache, index, size)
     if gamma and (outcome is None or counterfactual is None):
         missing = "outcome" if outcome is None else "counterfactual"
         raise ValueError(f"{missing} must be given for gamma = {gamma:g}; pass it, or gamma=0 for plain distances")
@@ -83,8 +79,7 @@ def escfr_transport(
     a, b = groups.row_masses(uniform), groups.column_masses(uniform)
     if relative:
         epsilon, kappa = relative_strengths(D, a, b, epsilon, kappa)
-    samples = None if index is None else (groups.row(index), groups.column(index))
-    result = solver_of(cache, samples)(
+    result = solve(
         D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, tol=tol, max_iter=max_iter, grad=grad
     )  # fmt: skip
     return Discrepancy(groups.value(result.cost), result, None)
@@ -112,8 +107,6 @@ def escfr_discrepancy(*args: Any, **options: Any) -> Tensor:
         Factual outcomes y; not needed for γ = 0.
     counterfactual : Tensor, shape of ``outcome``
         ŷ = φ_{1-t}(r), the prediction for the arm that the unit is not in; not needed for γ = 0.
-    index : Tensor of integers, shape (B,), optional
-        Which units of the data set these are; needed with ``cache`` only.
     gamma : float
         γ, units of r² per y²; 0 leaves outcomes out.
     kappa : float, or a pair (treated, untreated)
@@ -134,8 +127,6 @@ def escfr_discrepancy(*args: Any, **options: Any) -> Tensor:
         φ₀ at treated, φ₁ at untreated units through ŷ; factual outcomes are data.
     tol, max_iter
         As in :func:`wbm_ext.solve`.
-    cache : PotentialsCache, optional
-        Starts the solve from what earlier batches left; not inside ``torch.compile``.
 
     Returns
     -------
@@ -177,13 +168,11 @@ def escfr_solved(*tensors: Any, **options: Any) -> Solved:
 
 def _fused(tensors: tuple[Any, ...], options: dict[str, Any]) -> Solved | None:
     """None where something is unusual: ``escfr_transport`` then says what."""
-    r, treated, outcome, other, index = (*tensors, None, None, None)[:5] if 2 <= len(tensors) <= 5 else (None,) * 5
+    r, treated, outcome, other = (*tensors, None, None)[:4] if 2 <= len(tensors) <= 4 else (None,) * 4
     gamma, scale = options["gamma"], options["distance_scale"]
     if (
         not isinstance(r, Tensor)
         or not isinstance(treated, Tensor)
-        or index is not None
-        or options["cache"] is not None
         or options["relative"] is not False
         or type(options["detach_outcomes"]) is not bool
         or not (type(gamma) is float and 0 <= gamma < math.inf and type(scale) is float and 0 < scale < math.inf)

@@ -132,9 +132,9 @@ def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: C
 
     ``composed`` takes propensity, treatment and representation, and computes the same in operations of torch.
     """
-    if len(tensors) != 3 and not (len(tensors) == 4 and tensors[3] is None):
+    if len(tensors) != 3:
         return None
-    q, treated, phi = tensors[:3]
+    q, treated, phi = tensors
     if not (isinstance(q, Tensor) and isinstance(treated, Tensor) and isinstance(phi, Tensor)):
         return None
     if not _takes(q, treated, phi):
@@ -151,7 +151,7 @@ def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: C
         or phi.dtype != kind
         or phi.shape[0] != size
         or not 0 < size * size * phi.shape[1] <= MOST_OPERATIONS
-        or options["cache"] is not None
+        or options["criterion"] != "marginal"
         or masses not in MASSES
         or against not in AGAINST
         or not (_number(clip) and 0 <= clip < 0.5)

@@ -62,7 +62,7 @@ class FunctionalLoss(nn.Module):
             else:
                 setattr(self, name, value)
 
-    def _apply_function(self, *tensors: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
+    def _apply_function(self, *tensors: Tensor | None) -> Tensor:
         return type(self).function(*tensors, **{name: getattr(self, name) for name in self.defaults})
 
     def extra_repr(self) -> str:
@@ -86,10 +86,8 @@ class WBMLoss(FunctionalLoss):
 
     function = staticmethod(wbm)
 
-    def forward(
-        self, propensity: Tensor, treatment: Tensor, representation: Tensor, index: Tensor | None = None
-    ) -> Tensor:
-        return self._apply_function(propensity, treatment, representation, index)
+    def forward(self, propensity: Tensor, treatment: Tensor, representation: Tensor) -> Tensor:
+        return self._apply_function(propensity, treatment, representation)
 
 
 class RMPRLoss(FunctionalLoss):
@@ -107,15 +105,8 @@ class RMPRLoss(FunctionalLoss):
 
     function = staticmethod(rmpr)
 
-    def forward(
-        self,
-        x: Tensor,
-        y: Tensor,
-        a: Tensor | None = None,
-        b: Tensor | None = None,
-        index: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        return self._apply_function(x, y, a, b, index)
+    def forward(self, x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Tensor:
+        return self._apply_function(x, y, a, b)
 
 
 class ESCFRLoss(FunctionalLoss):
@@ -141,9 +132,8 @@ class ESCFRLoss(FunctionalLoss):
         treatment: Tensor,
         outcome: Tensor | None = None,
         counterfactual: Tensor | None = None,
-        index: Tensor | None = None,
     ) -> Tensor:
-        return self._apply_function(representation, treatment, outcome, counterfactual, index)
+        return self._apply_function(representation, treatment, outcome, counterfactual)
 
 
 class SinkhornDivergence(FunctionalLoss):

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from wbm_ext.errors import check_name
 from wbm_ext.parameters import check_flag
-from wbm_ext.solver.problem import COSTS, GRADIENTS, REFERENCES
+from wbm_ext.solver.problem import COSTS, CRITERIA, GRADIENTS, REFERENCES
 
 MASSES = ("self-normalized", "softmax")
 AGAINST = ("untreated", "all")
@@ -22,6 +22,7 @@ NAMES: dict[str, Any] = {
     "kernel": KERNELS,
     "reference": REFERENCES,
     "grad": GRADIENTS,
+    "criterion": CRITERIA,
     "cost": COSTS,
 }
 RANGES: dict[str, dict[str, float]] = {

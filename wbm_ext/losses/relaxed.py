@@ -10,8 +10,7 @@ from wbm_ext.losses.checks import check_pair
 from wbm_ext.losses.costs import relative_strengths, squared_distances, without_missing
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
-from wbm_ext.losses.potentials import PotentialsCache
-from wbm_ext.losses.solving import solver_of
+from wbm_ext.solver import solve
 from wbm_ext.solver.problem import Kappa
 
 
@@ -20,7 +19,6 @@ def relaxed_transport(
     y: Tensor,
     a: Tensor | None = None,
     b: Tensor | None = None,
-    index: tuple[Tensor, Tensor] | None = None,
     *,
     kappa: Kappa = 1.0,
     epsilon: float | Tensor | None = None,
@@ -29,7 +27,6 @@ def relaxed_transport(
     tol: float = 1e-6,
     max_iter: int = 1000,
     grad: str = "implicit",
-    cache: PotentialsCache | None = None,
 ) -> Discrepancy:
     """RMPR of two point sets with its diagnostics; see :func:`rmpr` for formula, parameters, errors and source.
 
@@ -52,7 +49,7 @@ def relaxed_transport(
     D = squared_distances(without_missing(x, a), without_missing(y, b))
     if relative:
         epsilon, kappa = relative_strengths(D, a, b, epsilon, kappa)
-    result = solver_of(cache, index)(
+    result = solve(
         D, a, b, epsilon=epsilon, kappa=kappa, reference=reference, tol=tol, max_iter=max_iter, grad=grad
     )  # fmt: skip
     return Discrepancy(result.cost, result, None)
@@ -71,8 +68,6 @@ def rmpr(*args: Any, **options: Any) -> Tensor:
         Point sets (treated and untreated representations).
     a, b : Tensor, shape (..., n) and (..., m), optional
         Masses ≥ 0 in the type of x; uniform with total 1 where not given. Zero masses are padding.
-    index : (Tensor, Tensor) of integers, shapes (n,) and (m,), optional
-        Which samples of the data set the points are; needed with ``cache`` only, for one problem.
     kappa : float, or a pair (rows, columns)
         κ, strength of mass preservation, units of D; inf keeps the masses (balanced transport).
     epsilon : float, optional
@@ -87,8 +82,6 @@ def rmpr(*args: Any, **options: Any) -> Tensor:
     tol, max_iter, grad
         As in :func:`wbm_ext.solve`. ``grad="frozen"`` holds the plan constant, as ESCFR's Algorithm 3 does: exact for
         the whole regularised objective, not for the value returned, and 0 for a and b.
-    cache : PotentialsCache, optional
-        Starts the solve from what earlier batches left; not inside ``torch.compile``.
 
     Returns
     -------

@@ -22,8 +22,7 @@ optimiser of its own (Adam unless told). All terms stand in one record an epoch,
 A run that must survive a crash gets ``checkpoint=path``, and ``state={"streams": streams}`` with the
 :class:`Streams` it draws from; started again with ``resume=True`` it ends bit for bit where it would have ended.
 ``log=path`` writes a JSON line an epoch. An estimator whose ``fit`` has several stages hands all of this on by
-:class:`Run`. :mod:`wbm_ext.training.distributed` is for several processes, :func:`train_stacked` for several seeds side
-by side.
+:class:`Run`. :mod:`wbm_ext.training.distributed` is for several processes.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from wbm_ext.training.loop import train
 from wbm_ext.training.phases import Phase
 from wbm_ext.training.run import Attributes, Run, fingerprint
 from wbm_ext.training.seeding import Streams, initialise_linear, initialise_normal
-from wbm_ext.training.stacked import Stack, train_stacked
 
 __all__ = [
     "Attributes",
@@ -44,7 +42,6 @@ __all__ = [
     "History",
     "Phase",
     "Run",
-    "Stack",
     "Streams",
     "deterministic",
     "distributed",
@@ -52,5 +49,4 @@ __all__ = [
     "initialise_linear",
     "initialise_normal",
     "train",
-    "train_stacked",
 ]
