@@ -13,7 +13,7 @@ from wbm_ext import losses, solve
 from wbm_ext.ite import create
 from wbm_ext.ite.batches import Batch
 
-QUICK = {"epochs": 4, "batch_size": 32, "start_epoch": 1, "random_state": 3, "selection": None}
+QUICK = {"preset": "paper", "epochs": 4, "batch_size": 32, "start_epoch": 1, "random_state": 3, "selection": None}
 
 
 def state(model: Any) -> dict[str, torch.Tensor]:
@@ -172,7 +172,7 @@ def test_a_batch_of_one_group_has_no_discrepancy_and_is_counted(problem: Any) ->
         problem.X[few], problem.y[few], treatment=treated[few]
     )
     assert whole.history_.column("one_group") == [1.0] * 4
-    tarnet = create("tarnet", epochs=4, batch_size=1, random_state=3, selection=None)
+    tarnet = create("tarnet", preset="paper", epochs=4, batch_size=1, random_state=3, selection=None)
     assert same(whole, tarnet.fit(problem.X[few], problem.y[few], treatment=treated[few]))
 
 

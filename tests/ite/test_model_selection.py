@@ -62,8 +62,8 @@ def test_a_grid_is_searched_and_the_best_refitted(routing: None, small: Any) -> 
 
 
 def test_a_pipeline_hands_on_the_treatment(routing: None, small: Any) -> None:
-    pipeline = make_pipeline(StandardScaler(), create("knn")).fit(**small.arguments)
-    model = create("knn", scale="standard").fit(**small.arguments)
+    pipeline = make_pipeline(StandardScaler(), create("knn", random_state=0)).fit(**small.arguments)
+    model = create("knn", scale="standard", random_state=0).fit(**small.arguments)
     np.testing.assert_allclose(pipeline[-1].effect(pipeline[:-1].transform(small.X)), model.effect(small.X))
     assert pipeline.score(**small.arguments) == pytest.approx(model.score(**small.arguments))
 

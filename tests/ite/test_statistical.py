@@ -31,7 +31,7 @@ def test_propensity_matching_looks_at_the_propensity_alone() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2))
     t = (rng.uniform(size=400) < 1 / (1 + np.exp(-2 * X[:, 0]))).astype(int)
-    model = create("psm").fit(X, X[:, 0] + t, treatment=t)
+    model = create("psm", n_neighbors=1, scale=None).fit(X, X[:, 0] + t, treatment=t)
     score = model.propensity_model_.decision_function(X)
     nearest = np.abs(score[t == 1][None] - score[:, None]).argmin(1)
     np.testing.assert_allclose(model.predict_outcomes(X)[:, 1], (X[:, 0] + t)[t == 1][nearest])

@@ -37,6 +37,10 @@ class BalancedEstimator(NeuralEstimator):
         check_number("balance_weight", self.balance_weight, least=0)
         check_integer("start_epoch", self.start_epoch, least=0)
 
+    def _balanced(self, r: Tensor) -> Tensor:
+        """Return what of a representation is to be balanced, (B, k)."""
+        return r
+
     def _discrepancy(self, batch: Batch, r: Tensor, outcomes: Tensor) -> Tensor:
         """Return disc, a scalar, of a batch with both groups."""
         raise NotImplementedError(f"{type(self).__name__} gives no discrepancy")
@@ -73,20 +77,22 @@ class CFRMMD(BalancedEstimator):
 
     Parameters
     ----------
-    bandwidth : float
-        σ of exp(-|r - r'|² / (2 σ²)), units of the representation.
+    bandwidth : float or None
+        σ of exp(-|r - r'|² / (2 σ²)), units of the representation. None: the median distance of a batch's units
+        (:func:`wbm_ext.losses.median_bandwidth`). A σ far below it makes every unit like itself alone: the discrepancy
+        is then 1/n + 1/m whatever the representation, and has no gradient.
 
     Other parameters: :class:`BalancedEstimator`.
     """
 
-    bandwidth: float = default("bandwidth")
+    bandwidth: float | None = None
 
     name: ClassVar[str] = "cfr-mmd"
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_number("bandwidth", self.bandwidth, above=0)
+        check_number("bandwidth", self.bandwidth, above=0, optional=True)
 
     def _discrepancy(self, batch: Batch, r: Tensor, outcomes: Tensor) -> Tensor:
-        n = batch.treated
-        return losses.mmd(r[:n], r[n:], bandwidth=self.bandwidth)
+        n, balanced = batch.treated, self._balanced(r)
+        return losses.mmd(balanced[:n], balanced[n:], bandwidth=self.bandwidth)

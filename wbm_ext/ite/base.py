@@ -45,9 +45,8 @@ class EffectEstimator(BaseEstimator):
         Columns that hold labels; see :class:`~wbm_ext.ite.covariates.Covariates`, also for the next two.
     missing : {"error", "impute", "indicator"}
         What to do with missing covariates.
-    scale : {None, "standard", "minmax"}
-        Scaling of the encoded covariates. None, the default, is what the papers' tables rest on; covariates of very
-        different sizes are better scaled.
+    scale : {"standard", "minmax", None}
+        Scaling of the encoded covariates. None is what the papers' tables rest on.
     n_bootstrap : int
         Refits on resampled units, for intervals; 0: none, and intervals only where the system has its own.
     n_jobs : int or None
@@ -65,7 +64,7 @@ class EffectEstimator(BaseEstimator):
 
     categorical: Any = "auto"
     missing: str = "error"
-    scale: str | None = None
+    scale: str | None = "standard"
     n_bootstrap: int = 0
     n_jobs: int | None = None
     random_state: Seed = None

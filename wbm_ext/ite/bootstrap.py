@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -11,13 +11,8 @@ from sklearn.base import clone
 
 from wbm_ext.training import Streams
 
-if TYPE_CHECKING:
-    from wbm_ext.ite.base import EffectEstimator
 
-
-def fit_replicates(
-    estimator: EffectEstimator, x: NDArray, y: NDArray, treated: NDArray[np.bool_], streams: Streams
-) -> list[Any]:
+def fit_replicates(estimator: Any, x: NDArray, y: NDArray, treated: NDArray[np.bool_], streams: Streams) -> list[Any]:
     """Fit ``estimator.n_bootstrap`` clones, each on n units drawn with replacement, group by group.
 
     Covariates stay encoded as they were for the estimator itself. A clone of a network holds out some of its own

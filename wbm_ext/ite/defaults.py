@@ -7,7 +7,10 @@ IHDP is given, the scripts search it on that data set. The outcomes these values
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
+
+from wbm_ext.errors import check_name
 
 
 class Default(NamedTuple):
@@ -51,3 +54,20 @@ TABLE: dict[str, Default] = {
 def default(name: str) -> Any:
     """Return the value of ``name`` in :data:`TABLE`."""
     return TABLE[name].value
+
+
+# What the papers' tables rest on, where the defaults differ: no scaling of covariates and outcomes, costs as they are,
+# the entropy of Eq. 8, a kernel of width 1; nearest neighbours as in the tables.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "scale": None, "scale_outcome": False, "cost_unit": None, "reference": "entropy",
+        "bandwidth": default("bandwidth"),
+    }
+}  # fmt: skip
+PRESET_NEIGHBORS = {"knn": 5, "psm": 1}
+
+
+def preset(name: str, system: str, parameters: Collection[str]) -> dict[str, Any]:
+    """Return the parameters that a preset gives to a system that has ``parameters``."""
+    values = {**PRESETS[check_name("preset", name, PRESETS)], "n_neighbors": PRESET_NEIGHBORS.get(system)}
+    return {key: value for key, value in values.items() if key in parameters}

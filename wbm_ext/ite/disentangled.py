@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from wbm_ext.errors import BalanceWarning, warn_once
 from wbm_ext.ite.balancing import CFRMMD
 from wbm_ext.ite.batches import Batch
 from wbm_ext.ite.defaults import default
@@ -18,6 +19,8 @@ from wbm_ext.ite.neural import NeuralEstimator
 from wbm_ext.ite.transport import CFRWass
 from wbm_ext.parameters import check_integer, check_number
 
+LEAST_ESS = 0.1  # share of the units below which weights are warned of
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _Disentangled(NeuralEstimator):
@@ -25,6 +28,8 @@ class _Disentangled(NeuralEstimator):
 
         L = mean ω (y - φ_t(Δ, Υ))² + α disc(Υ) + β BCE(t | Γ, Δ),
         ω = 1 + Pr(t)/Pr(1-t) · (1 - π(t | Δ))/π(t | Δ),  a constant
+
+    ``history_`` records ``weight_ess``, the effective sample size of ω as a share of the batch.
 
     Hassanpour and Greiner, "Learning Disentangled Representations for Counterfactual Regression", ICLR 2020.
     """
@@ -52,7 +57,9 @@ class _Disentangled(NeuralEstimator):
         treated = torch.zeros_like(batch.y)
         treated[:n] = 1.0
         weighting = model.weighting_logit(r)
-        error = (torch.cat([outcomes[1, :n], outcomes[0, n:]]) - batch.y).square() * self._weights(weighting, n)
+        weights = self._weights(weighting, n)
+        self._weight_ess.append(weights.sum().square() / (weights.square().sum() * len(weights)))
+        error = (torch.cat([outcomes[1, :n], outcomes[0, n:]]) - batch.y).square() * weights
         if self.factual_loss == "batch":
             factual = error.mean()
         else:
@@ -64,11 +71,39 @@ class _Disentangled(NeuralEstimator):
             **self._penalties(batch, r, outcomes),
         }
 
+    def _balanced(self, r: Tensor) -> Tensor:
+        """Return Υ in units of its own spread, the root of the mean variance of its coordinates over the batch.
+
+        As it is, the discrepancy is smallest where Υ vanishes, and so it would.
+        """
+        adjustment = self.model_.adjustment(r)
+        spread = adjustment.var(0, correction=0).mean().sqrt()
+        return adjustment / spread.clamp_min(torch.finfo(adjustment.dtype).eps)
+
     def _weights(self, logit: Tensor, n: int) -> Tensor:
         """Return ω of a batch whose first ``n`` units are treated, (B,); π is kept in [floor, 1 - floor]."""
         p = logit.detach().sigmoid().clamp(self.floor, 1 - self.floor)
         odds = self.treated_share_ / (1 - self.treated_share_)
         return 1 + torch.cat([odds * (1 - p[:n]) / p[:n], p[n:] / (1 - p[n:]) / odds])
+
+    def _start_epoch(self, epoch: int) -> None:
+        super()._start_epoch(epoch)
+        self._weight_ess: list[Tensor] = []
+
+    def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
+        super()._diagnose(epoch, record)
+        if self._weight_ess:
+            record["weight_ess"] = float(torch.stack(self._weight_ess).mean())
+
+    def _conclude(self) -> None:
+        super()._conclude()
+        share = self._chosen_record().get("weight_ess", 1.0)
+        if share < LEAST_ESS:
+            message = (
+                f"{self.name}: the weights of the factual error have an effective sample size of {share:.1%} of the "
+                f"units; raise floor (now {self.floor:g}) to bound them"
+            )
+            warn_once(BalanceWarning(message))
 
     def _train(self, x: Any, y: Any, treated: Any, *rest: Any) -> None:
         self.treated_share_ = float(treated.mean())
@@ -98,10 +133,6 @@ class DRCFR(_Disentangled, CFRMMD):
 
     name: ClassVar[str] = "drcfr"
 
-    def _discrepancy(self, batch: Batch, r: Tensor, outcomes: Tensor) -> Tensor:
-        adjustment = self.model_.adjustment(r)
-        return super()._discrepancy(batch, adjustment, outcomes)
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MIMDRCFR(_Disentangled, CFRWass):
@@ -128,9 +159,6 @@ class MIMDRCFR(_Disentangled, CFRWass):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_number("orthogonality_weight", self.orthogonality_weight, least=0)
-
-    def _discrepancy(self, batch: Batch, r: Tensor, outcomes: Tensor) -> Tensor:
-        return super()._discrepancy(batch, self.model_.adjustment(r), outcomes)
 
     def _penalties(self, batch: Batch, r: Tensor, outcomes: Tensor) -> dict[str, Tensor]:
         w = self.model_.relevance()

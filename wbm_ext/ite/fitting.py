@@ -164,6 +164,15 @@ class TrainedEstimator(Saveable, EffectEstimator):
             data_parallel=True,
             **run.options(),
         )
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """Look back on the finished training (warnings)."""
+
+    def _chosen_record(self) -> dict[str, float]:
+        """Return the record of the epoch whose weights were kept."""
+        records = self.history_.records
+        return records[(self.history_.best_epoch or len(records)) - 1] if records else {}
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()

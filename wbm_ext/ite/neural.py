@@ -46,8 +46,8 @@ class NeuralEstimator(TrainedEstimator):
         L_F: the mean over the batch, or the sum of the means of the two groups (ESCFR, Eq. 13), which counts a unit
         of the smaller group more.
     scale_outcome : bool
-        Train on (y - mean) / sd. False, as published: on y - mean, which is the published loss with output biases that
-        start at the mean of y. With True, penalties weigh against a loss without unit; γ is rescaled.
+        Train on (y - mean) / sd: penalties then weigh against a loss without unit; γ is rescaled. False, as published:
+        on y - mean, which is the published loss with output biases that start at the mean of y.
     selection : {"auuc", "factual", "matched_pehe", None}
         What decides the best epoch, on held-out units and their factual outcomes alone: see
         :class:`~wbm_ext.ite.selection.Judges`. None: nothing is held out, the last epoch is kept. The default is the
@@ -85,7 +85,7 @@ class NeuralEstimator(TrainedEstimator):
     drop_last: bool = True
     epochs: int = default("epochs")
     factual_loss: str = "batch"
-    scale_outcome: bool = False
+    scale_outcome: bool = True
     selection: str | None = default("selection")
     validation_fraction: float = default("validation_fraction")
     patience: int = default("patience")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wbm_ext import losses
 from wbm_ext.datasets._arrays import check_same_length
-from wbm_ext.errors import check_name
+from wbm_ext.errors import BalanceWarning, check_name, warn_once
 from wbm_ext.ite.arguments import as_outcome, as_treatment
 from wbm_ext.ite.balancing import BalancedEstimator
 from wbm_ext.ite.batches import Batch
@@ -22,6 +22,9 @@ from wbm_ext.ite.defaults import default
 from wbm_ext.losses.escfr import escfr_solved
 from wbm_ext.parameters import check_flag, check_integer, check_number
 from wbm_ext.solver import solve
+
+LEAST_MASS = 0.05  # total of the plan below which it is warned of
+_OF_COST = ("gamma", "distance_scale")
 
 
 def _mean(values: Sequence[Tensor | float]) -> float:
@@ -60,26 +63,41 @@ class TransportEstimator(BalancedEstimator):
     Parameters
     ----------
     epsilon : float
-        ε, entropic regularisation, in units of D.
+        ε, entropic regularisation, in units of ``cost_unit``.
     cost_scale : float
-        s in D = s |r_i - r_j|² (+ γ ...). What matters to the plan is s / ε: ε = 1 with s = 0.1 is ε = 10 for plain
-        squared distances.
+        s in D = s |r_i - r_j|² (+ γ ...). With ``cost_unit=None`` what matters to the plan is s / ε: ε = 1 with
+        s = 0.1 is ε = 10 for plain squared distances.
+    cost_unit : {"median", None}
+        Unit of ε and κ. "median": the median of D over the pairs of the epoch's first batch with both groups, so that
+        the plan does not depend on the scale of the representation. None, as published: that of D; κ = 1 with costs of
+        100 then moves no mass, and the system is TARNet.
     tol, max_iter : float, int
         Of the solve: marginal error, iterations.
 
     Other parameters: :class:`~wbm_ext.ite.balancing.BalancedEstimator`. ``history_`` also records
-    ``transported_mass`` and ``residual``, means over the batches of an epoch.
+    ``transported_mass`` and ``residual``, means over the batches of an epoch, and ``cost_unit``. A fit that moved less
+    than 5 % of the mass ends with a :class:`~wbm_ext.errors.BalanceWarning`.
+
+    Attributes
+    ----------
+    cost_unit_ : float
+        The unit used last.
     """
 
     epsilon: float = default("epsilon")
     cost_scale: float = default("cost_scale")
+    cost_unit: str | None = "median"
     tol: float = 1e-4
     max_iter: int = 1000
+
+    learnt: ClassVar[dict[str, Any]] = {"cost_unit_": float}
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_number("epsilon", self.epsilon, above=0)
         check_number("cost_scale", self.cost_scale, above=0)
+        if self.cost_unit is not None:
+            check_name("cost_unit", self.cost_unit, ["median"])
         check_number("tol", self.tol, above=0)
         check_integer("max_iter", self.max_iter)
 
@@ -96,14 +114,31 @@ class TransportEstimator(BalancedEstimator):
         """Options of the loss and of the solve in it."""
         kappa, reference = self._relaxation()
         return {
-            "gamma": self._gamma(), "distance_scale": self.cost_scale, "epsilon": self.epsilon, "kappa": kappa,
-            "reference": reference, "tol": self.tol, "max_iter": self.max_iter,
+            "gamma": self._gamma(), "distance_scale": self.cost_scale, "epsilon": self.epsilon * self.cost_unit_,
+            "kappa": kappa * self.cost_unit_, "reference": reference, "tol": self.tol, "max_iter": self.max_iter,
         }  # fmt: skip
 
+    def _cost(self, batch: Batch, r: Tensor, other: Tensor | None) -> Tensor:
+        """Return D of a batch, (n, m)."""
+        n, options = batch.treated, self._options()
+        outcomes = (batch.y, batch.y if other is None else other)  # not read where γ is 0
+        return losses.pfor_cost(
+            *(side for part in (r, *outcomes) for side in (part[:n], part[n:])),
+            gamma=options["gamma"],
+            distance_scale=options["distance_scale"],
+        )
+
+    @torch.no_grad()
+    def _measure_unit(self, batch: Batch, r: Tensor, other: Tensor | None) -> None:
+        self.cost_unit_ = float(self._cost(batch, r, other).median()) or 1.0
+        self._unit_epoch = self._epoch
+
     def _discrepancy(self, batch: Batch, r: Tensor, outcomes: Tensor) -> Tensor:
-        options = self._options()
-        other = batch.counterfactual(outcomes) if options["gamma"] > 0 else None
-        found = escfr_solved(r, batch.treatment, batch.y, other, **options)
+        balanced = self._balanced(r)
+        other = batch.counterfactual(outcomes) if self._gamma() > 0 else None
+        if self.cost_unit == "median" and self._unit_epoch != self._epoch:
+            self._measure_unit(batch, balanced, other)
+        found = escfr_solved(balanced, batch.treatment, batch.y, other, **self._options())
         self._solves.append((found.transported_mass, found.residual))
         return found.value
 
@@ -116,6 +151,21 @@ class TransportEstimator(BalancedEstimator):
         if self._solves:
             means = [_mean(values) for values in zip(*self._solves, strict=True)]
             record.update(zip(("transported_mass", "residual"), means, strict=True))
+            record["cost_unit"] = self.cost_unit_
+
+    def _train(self, *args: Any) -> None:
+        self.cost_unit_, self._unit_epoch = 1.0, 0
+        super()._train(*args)
+
+    def _conclude(self) -> None:
+        super()._conclude()
+        mass = self._chosen_record().get("transported_mass", 1.0)
+        if mass < LEAST_MASS:
+            message = (
+                f"{self.name}: the plan carries a mass of {mass:.2g} only, and the discrepancy moves next to nothing; "
+                f"raise kappa, lower cost_scale (now {self.cost_scale:g}), or set cost_unit='median'"
+            )
+            warn_once(BalanceWarning(message))
 
     # ------------------------------------------------------------------ after fit
 
@@ -149,13 +199,8 @@ class TransportEstimator(BalancedEstimator):
         with torch.no_grad():
             batch = Batch(torch.as_tensor(x[order]).to(like), torch.as_tensor(scaled).to(like), len(rows))
             r = self.model_.represent(batch.x)
-            other = batch.counterfactual(self.model_.heads(r))
-            n, options = batch.treated, self._options()
-            cost = losses.pfor_cost(
-                *(side for part in (r, batch.y, other) for side in (part[:n], part[n:])),
-                gamma=options.pop("gamma"),
-                distance_scale=options.pop("distance_scale"),
-            )
+            cost = self._cost(batch, self._balanced(r), batch.counterfactual(self.model_.heads(r)))
+            options = {name: value for name, value in self._options().items() if name not in _OF_COST}
             result = solve(cost, **options)
         return TransportPlan(
             result.plan.double().cpu().numpy(),
@@ -198,13 +243,13 @@ class ESCFR(TransportEstimator):
     Parameters
     ----------
     kappa : float
-        κ, strength of mass preservation, in units of D; inf: all mass is transported.
+        κ, strength of mass preservation, in units of ``cost_unit``; inf: all mass is transported.
     gamma : float
         γ, in units of D over those of y squared; 0 leaves outcomes out.
-    reference : {"entropy", "product"}
-        Of the entropic term: H(π) as in Eq. 8, or -KL(π | 1/(n m)). With the first and a finite κ the plan's mass grows
-        with the batch, also above 1: λ then means more for larger batches. With the second it is at most 1, and
-        less where transport is dear. Nothing differs where κ is inf.
+    reference : {"product", "entropy"}
+        Of the entropic term: -KL(π | 1/(n m)), or H(π) as in Eq. 8. With the first the plan's mass is at most 1, and
+        less where transport is dear. With the second and a finite κ it grows with the batch, also above 1: λ then means
+        more for larger batches. Nothing differs where κ is inf.
     detach_outcomes : bool
         Keep the gradient of the second part from heads and ψ: it then acts on the plan alone.
 
@@ -213,7 +258,7 @@ class ESCFR(TransportEstimator):
 
     kappa: float = default("kappa")
     gamma: float = default("gamma")
-    reference: str = "entropy"
+    reference: str = "product"
     detach_outcomes: bool = False
 
     name: ClassVar[str] = "escfr"
