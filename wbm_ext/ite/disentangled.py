@@ -29,7 +29,7 @@ class _Disentangled(NeuralEstimator):
         L = mean ω (y - φ_t(Δ, Υ))² + α disc(Υ) + β BCE(t | Γ, Δ),
         ω = 1 + Pr(t)/Pr(1-t) · (1 - π(t | Δ))/π(t | Δ),  a constant
 
-    ``history_`` records ``weight_ess``, the effective sample size of ω as a share of the batch.
+    ``history_`` records ``weight_ess``, the effective sample size of ω over an epoch as a share of its units.
 
     Hassanpour and Greiner, "Learning Disentangled Representations for Counterfactual Regression", ICLR 2020.
     """
@@ -58,7 +58,7 @@ class _Disentangled(NeuralEstimator):
         treated[:n] = 1.0
         weighting = model.weighting_logit(r)
         weights = self._weights(weighting, n)
-        self._weight_ess.append(weights.sum().square() / (weights.square().sum() * len(weights)))
+        self._weight_sums.append(torch.stack([weights.sum(), weights.square().sum(), weights.new_tensor(len(weights))]))
         error = (torch.cat([outcomes[1, :n], outcomes[0, n:]]) - batch.y).square() * weights
         if self.factual_loss == "batch":
             factual = error.mean()
@@ -88,12 +88,13 @@ class _Disentangled(NeuralEstimator):
 
     def _start_epoch(self, epoch: int) -> None:
         super()._start_epoch(epoch)
-        self._weight_ess: list[Tensor] = []
+        self._weight_sums: list[Tensor] = []
 
     def _diagnose(self, epoch: int, record: dict[str, float]) -> None:
         super()._diagnose(epoch, record)
-        if self._weight_ess:
-            record["weight_ess"] = float(torch.stack(self._weight_ess).mean())
+        if self._weight_sums:
+            total, squares, count = torch.stack(self._weight_sums).double().sum(0).tolist()
+            record["weight_ess"] = total**2 / (squares * count)
 
     def _conclude(self) -> None:
         super()._conclude()

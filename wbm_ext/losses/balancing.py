@@ -16,7 +16,7 @@ from wbm_ext.losses.groups import split
 from wbm_ext.losses.masses import clip_propensity, log_weights
 from wbm_ext.losses.options import check_options, options_of, same_parameters
 from wbm_ext.solver import solve
-from wbm_ext.solver.problem import Kappa
+from wbm_ext.solver.problem import CriterionName, GradientName, Kappa
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,8 @@ def balance(
     detach_representation: bool = True,
     tol: float = 1e-6,
     max_iter: int = 1000,
-    criterion: str = "marginal",
-    grad: str = "implicit",
+    criterion: CriterionName = "marginal",
+    grad: GradientName = "implicit",
     min_ess: float | None = None,
 ) -> Balance:
     """WBM of a batch with its diagnostics; see :func:`wbm` for formula, parameters, errors and source.

@@ -15,7 +15,7 @@ from wbm_ext.losses.fused import Solved, outcome_value
 from wbm_ext.losses.groups import split
 from wbm_ext.losses.options import check_options, options_of, same_parameters
 from wbm_ext.solver import solve
-from wbm_ext.solver.problem import Kappa
+from wbm_ext.solver.problem import GradientName, Kappa, ReferenceName
 
 
 def escfr_transport(
@@ -29,11 +29,11 @@ def escfr_transport(
     epsilon: float | Tensor | None = 1.0,
     relative: bool = False,
     distance_scale: float = 0.1,
-    reference: str = "entropy",
+    reference: ReferenceName = "entropy",
     detach_outcomes: bool = False,
     tol: float = 1e-6,
     max_iter: int = 1000,
-    grad: str = "frozen",
+    grad: GradientName = "frozen",
 ) -> Discrepancy:
     """The ESCFR discrepancy of a batch with its diagnostics; see :func:`escfr_discrepancy` for all else.
 

@@ -11,7 +11,7 @@ from wbm_ext.losses.costs import relative_strengths, squared_distances, without_
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
 from wbm_ext.solver import solve
-from wbm_ext.solver.problem import Kappa
+from wbm_ext.solver.problem import GradientName, Kappa, ReferenceName
 
 
 def relaxed_transport(
@@ -23,10 +23,10 @@ def relaxed_transport(
     kappa: Kappa = 1.0,
     epsilon: float | Tensor | None = None,
     relative: bool = False,
-    reference: str = "entropy",
+    reference: ReferenceName = "entropy",
     tol: float = 1e-6,
     max_iter: int = 1000,
-    grad: str = "implicit",
+    grad: GradientName = "implicit",
 ) -> Discrepancy:
     """RMPR of two point sets with its diagnostics; see :func:`rmpr` for formula, parameters, errors and source.
 
