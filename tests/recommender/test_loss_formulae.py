@@ -176,7 +176,7 @@ FORMULAE: dict[str, tuple[dict[str, Any], Callable[[Any], dict[str, float]]]] = 
     ),
 }
 
-IN_TEST_SYSTEM_LOSSES = {"naive", "ips", "snips"}
+IN_TEST_SYSTEM_LOSSES = {"naive", "ips", "snips", "kbips", "kbdr", "akbdr"}
 
 
 def outputs() -> dict[str, torch.Tensor]:

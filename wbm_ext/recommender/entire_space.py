@@ -65,6 +65,9 @@ class MultiTask(EntireSpace):
         Prediction by <U_u, V_i> and biases, or by a small network on [U_u; V_i].
     embeddings : {"shared", "separate"}
         Whether the further tasks are towers on the embeddings of the prediction, or have embeddings of their own.
+    propensity_model : {"tower", "mf"}
+        "tower": a tower, or logistic in user and item where embeddings are separate. "mf": a matrix factorisation with
+        embeddings and biases of its own.
     propensity_weight : float
         Of the likelihood of o.
     propensity_weight_decay : float or None
@@ -75,6 +78,7 @@ class MultiTask(EntireSpace):
 
     head: str = "mf"
     embeddings: str = "shared"
+    propensity_model: str = "tower"
     propensity_weight: float = 1.0
     propensity_weight_decay: float | None = None
 
@@ -84,6 +88,7 @@ class MultiTask(EntireSpace):
         super()._check_parameters()
         check_name("head", self.head, ["mf", "tower"])
         check_name("embeddings", self.embeddings, ["shared", "separate"])
+        check_name("propensity_model", self.propensity_model, ["tower", "mf"])
         check_number("propensity_weight", self.propensity_weight, least=0)
         check_number("propensity_weight_decay", self.propensity_weight_decay, least=0, optional=True)
 
@@ -101,6 +106,7 @@ class MultiTask(EntireSpace):
             base_rate=base_rate,
             head=self.head,
             shared=self.embeddings == "shared",
+            propensity=self.propensity_model,
             **self._network_options(generator),
         )
 

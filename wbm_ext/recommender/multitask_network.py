@@ -19,6 +19,8 @@ class MultiTaskModel(MatrixFactorization):
         Of :class:`~wbm_ext.recommender.networks.MatrixFactorization`.
     rates : mapping, task -> float
         The further tasks, "propensity" and "imputation", with the probability that each gives at the start.
+    propensity : {"tower", "mf"}
+        "mf": a matrix factorisation with embeddings and biases of its own, whatever ``shared``.
     head : {"mf", "tower"}
         Prediction by <U_u, V_i> and biases, or by a :class:`~wbm_ext.recommender.networks.Tower` on [U_u; V_i].
     shared : bool
@@ -41,6 +43,7 @@ class MultiTaskModel(MatrixFactorization):
         scale: float = EMBEDDING_SCALE,
         head: str = "mf",
         shared: bool = True,
+        propensity: str = "tower",
     ) -> None:
         biases = biases and head == "mf"
         sizes = (n_users, n_items, dim)
@@ -48,7 +51,9 @@ class MultiTaskModel(MatrixFactorization):
         self.tasks = tuple(rates)
         for task, rate in rates.items():
             module: nn.Module
-            if shared:
+            if task == "propensity" and propensity == "mf":
+                module = MatrixFactorization(*sizes, generator=generator, dtype=dtype, base_rate=rate, scale=scale)
+            elif shared:
                 module = Tower(dim, generator=generator, dtype=dtype, base_rate=rate)
             elif task == "propensity":
                 module = AdditivePropensity(*sizes, generator=generator, dtype=dtype, base_rate=rate)

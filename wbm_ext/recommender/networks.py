@@ -118,6 +118,29 @@ class Tower(nn.Module):
         return self.output(torch.relu(self.hidden(representation))).squeeze(1)
 
 
+class PopularityPropensity(Network):
+    """q_ui = min(1, c n_i^eta), a power law in the item's number of ratings; nothing is learnt.
+
+    c makes the mean of q over all pairs the share that is observed, as long as no q reaches 1.
+    """
+
+    item_logit: torch.Tensor
+
+    def __init__(self, n_items: int, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.register_buffer("item_logit", torch.zeros(n_items, dtype=dtype))
+
+    def count(self, items: torch.Tensor, density: float, power: float) -> None:
+        """Take the items of the observed pairs, (n,), and the share of observed pairs."""
+        popularity = torch.bincount(items, minlength=len(self.item_logit)).double().clamp_min(0.5).pow(power)
+        q = density * popularity / popularity.mean()
+        self.item_logit.copy_(torch.logit(q, eps=1e-6))
+
+    def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Return the logits of being observed, shape (B,)."""
+        return self.item_logit[items]
+
+
 class AdditivePropensity(Network):
     """Logistic propensity, additive in user and item: logit q = w.[U_u; V_i] + b (the field's "NCF")."""
 

@@ -13,6 +13,7 @@ from wbm_ext.recommender.systems.dr import DR
 from wbm_ext.recommender.systems.entire_space import ESMM, MultiEIB, MultiIMP
 from wbm_ext.recommender.systems.ips import IPS, SNIPS
 from wbm_ext.recommender.systems.joint import DRJL, DRMSE, MRDRJL
+from wbm_ext.recommender.systems.kernel import AKBDR, KBDR, KBIPS
 from wbm_ext.recommender.systems.moments import DRV2, IPSV2
 from wbm_ext.recommender.systems.multitask import ESCM2DR, ESCM2IPS, MultiDR, MultiIPS
 from wbm_ext.recommender.systems.naive import Naive
@@ -23,8 +24,8 @@ _SYSTEMS: dict[str, type[Recommender]] = {
     system.name: system
     for system in (
         *(Naive, ESMM, MultiEIB, MultiIMP),  # without propensity weights
-        *(IPS, SNIPS, MultiIPS, CVIB, ASIPS, ESCM2IPS, IPSV2, IPSWBM),
-        *(DR, MultiDR, DRJL, MRDRJL, DRMSE, ESCM2DR, SDR, DRV2, DRWBM),
+        *(IPS, SNIPS, MultiIPS, CVIB, ASIPS, ESCM2IPS, IPSV2, KBIPS, IPSWBM),
+        *(DR, MultiDR, DRJL, MRDRJL, DRMSE, ESCM2DR, SDR, DRV2, KBDR, AKBDR, DRWBM),
     )
 }
 

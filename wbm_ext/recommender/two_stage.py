@@ -9,20 +9,27 @@ import torch
 from torch import nn
 
 from wbm_ext.errors import check_name
-from wbm_ext.recommender.networks import AdditivePropensity
+from wbm_ext.recommender.networks import AdditivePropensity, MatrixFactorization, PopularityPropensity
 from wbm_ext.recommender.parameters import check_integer, check_number
 from wbm_ext.recommender.propensity import fit_propensity
 from wbm_ext.recommender.sampling import Batch, PairSpace
 from wbm_ext.recommender.weighted import WeightedRecommender
 from wbm_ext.training import History, Streams
 
+PROPENSITY_MODELS = ("additive", "mf", "popularity")
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TwoStage(WeightedRecommender):
-    """Base of the systems whose q, additive and logistic in user and item, is fitted over D and then held.
+    """Base of the systems whose q is fitted over D and then held.
 
     Parameters
     ----------
+    propensity_model : {"additive", "mf", "popularity"}
+        "additive": logistic in user and item, the field's choice. "mf": a matrix factorisation with biases (WBM paper,
+        5.1.3). "popularity": q_ui ~ n_i^eta of the item's number of ratings (Saito et al., WSDM 2020), not fitted.
+    popularity_power : float
+        eta.
     propensity_loss : {"nll", "mse"}
         Of stage 1; "mse" is what the published baselines use.
     propensity_learning_rate : float or None
@@ -38,6 +45,8 @@ class TwoStage(WeightedRecommender):
     propensity_history_ : History
     """
 
+    propensity_model: str = "additive"
+    popularity_power: float = 0.5
     propensity_loss: str = "nll"
     propensity_learning_rate: float | None = None
     propensity_weight_decay: float = 1e-6
@@ -47,6 +56,8 @@ class TwoStage(WeightedRecommender):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        check_name("propensity_model", self.propensity_model, PROPENSITY_MODELS)
+        check_number("popularity_power", self.popularity_power, least=0)
         check_name("propensity_loss", self.propensity_loss, ["nll", "mse"])
         check_number("propensity_learning_rate", self.propensity_learning_rate, above=0, optional=True)
         check_number("propensity_weight_decay", self.propensity_weight_decay, least=0)
@@ -54,13 +65,16 @@ class TwoStage(WeightedRecommender):
 
     def _prepare(self, space: PairSpace, streams: Streams) -> None:
         super()._prepare(space, streams)
-        self.propensity_model_ = AdditivePropensity(
-            space.n_users,
-            space.n_items,
-            self.embedding_dim,
-            generator=streams.torch("propensity-init"),
-            dtype=getattr(torch, self.dtype),
-            base_rate=space.density,
+        sizes, dtype = (space.n_users, space.n_items, self.embedding_dim), getattr(torch, self.dtype)
+        if self.propensity_model == "popularity":
+            self.propensity_model_ = PopularityPropensity(space.n_items, dtype=dtype).to(space.device)
+            items = space.pairs(space.keys[space.train_positions])[1]
+            self.propensity_model_.count(items, space.density, self.popularity_power)
+            self.propensity_history_ = History()
+            return
+        kind = MatrixFactorization if self.propensity_model == "mf" else AdditivePropensity
+        self.propensity_model_ = kind(
+            *sizes, generator=streams.torch("propensity-init"), dtype=dtype, base_rate=space.density
         ).to(space.device)
         rate = self.propensity_learning_rate
         self.propensity_history_ = fit_propensity(

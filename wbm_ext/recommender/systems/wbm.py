@@ -46,8 +46,10 @@ class WassersteinBalance(WeightedRecommender, MultiTask):
     scale_cost : bool
         Divide the cost by its mean over the batch, so that ``balance_weight`` does not depend on the size of
         the embeddings.
+    detach_embeddings : bool
+        True: the gradient of WBM in q trains the propensity tower alone. False: the embeddings it reads too.
     detach_cost : bool
-        False: the gradient of WBM runs into phi too, i.e. into the embeddings.
+        True: the cost is a constant. False: the gradient of WBM in the cost runs into phi, i.e. into the embeddings.
     tol, max_iter
         Of the Sinkhorn solve: marginal error and iterations. The noise of mini-batches is far above 1e-3.
 
@@ -59,6 +61,7 @@ class WassersteinBalance(WeightedRecommender, MultiTask):
     against: str = "untreated"
     epsilon: float | None = None
     scale_cost: bool = True
+    detach_embeddings: bool = True
     detach_cost: bool = True
     tol: float = 1e-3
     max_iter: int = 1000
@@ -79,6 +82,7 @@ class WassersteinBalance(WeightedRecommender, MultiTask):
             )
         check_number("epsilon", self.epsilon, above=0, optional=True)
         check_flag("scale_cost", self.scale_cost)
+        check_flag("detach_embeddings", self.detach_embeddings)
         check_flag("detach_cost", self.detach_cost)
         check_number("tol", self.tol, above=0)
         check_integer("max_iter", self.max_iter)
@@ -99,7 +103,7 @@ class WassersteinBalance(WeightedRecommender, MultiTask):
         if self.balance_weight > 0:
             representation = self.model_.representation(batch.users, batch.items)
             out["phi"] = representation.detach() if self.detach_cost else representation
-            out["q at phi"] = self.model_.task("propensity", batch.users, batch.items, detach=self.detach_cost)
+            out["q at phi"] = self.model_.task("propensity", batch.users, batch.items, detach=self.detach_embeddings)
         return out
 
     def _losses(self, batch: Batch, out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
