@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <tuple>
 #include <vector>
 
@@ -78,7 +79,8 @@ class CompletedProblem : public ProblemFields {
     problem.epsilon = epsilon_.data();
     if (given) return;
     cpu::mean_cost(problem, epsilon_.data(), threads);
-    for (double& x : epsilon_) x *= 0.05;
+    for (std::int64_t p = 0; p < problem.batch; ++p)
+      epsilon_[p] = 0.05 * (epsilon_[p] == 0.0 && vanishes(p) ? 1.0 : epsilon_[p]);
   }
   CompletedProblem(const CompletedProblem&) = delete;
   CompletedProblem& operator=(const CompletedProblem&) = delete;
@@ -92,6 +94,21 @@ class CompletedProblem : public ProblemFields {
     else
       made.assign(count, 1.0 / static_cast<double>(size));
     return made.data();
+  }
+
+  // Whether every entry of D that may carry mass is 0: such a problem has no scale of its own.
+  bool vanishes(std::int64_t p) const { return problem.float64 ? all_zero<double>(p) : all_zero<float>(p); }
+
+  template <typename T>
+  bool all_zero(std::int64_t p) const {
+    const T* cost = static_cast<const T*>(problem.cost) + p * problem.cost_stride_problem;
+    for (std::int64_t i = 0; i < problem.n; ++i)
+      for (std::int64_t j = 0; j < problem.m; ++j) {
+        const bool masked = problem.mask && !problem.mask[p * problem.mask_stride_problem + i * problem.mask_stride_row + j];
+        const T x = cost[i * problem.cost_stride_row + j];
+        if (!masked && x != T(0) && x != std::numeric_limits<T>::infinity()) return false;
+      }
+    return true;
   }
 
   std::vector<double> a_, b_, epsilon_, kappa_;

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from wbm_ext.errors import check_name
 from wbm_ext.solver import autograd
-from wbm_ext.solver.checks import prepare
+from wbm_ext.solver.checks import is_transformed, prepare
 from wbm_ext.solver.kernels import Wanted
 from wbm_ext.solver.problem import (
     COSTS,
@@ -19,7 +19,7 @@ from wbm_ext.solver.problem import (
     Strength,
     ValidationName,
 )
-from wbm_ext.solver.result import SinkhornResult
+from wbm_ext.solver.result import SinkhornResult, version
 
 _INF = float("inf")
 Init = SinkhornResult | tuple[Tensor | None, Tensor] | None
@@ -64,14 +64,14 @@ def solve(
         totals differ by less than 1e-3 relative: b is rescaled to the total of a, and the status says so.
     epsilon : float or Tensor with one value per problem, optional
         Entropic strength, units of D. Default: 0.05 × the mean of D over finite, unmasked entries with a_i > 0 and
-        b_j > 0, per problem, detached.
+        b_j > 0, per problem, detached; 0.05 where D is 0 throughout.
     kappa : float, Tensor with one value per problem, or a pair of these (rows, columns)
         Strength of mass preservation, units of D (POT: ``reg_m``); inf is a hard marginal. ε and κ given as tensors
         that require a gradient get it (``grad="implicit"``; 0 for κ = inf).
     reference : {"entropy", "product"}
-        "entropy" is H above, as in both papers; "product" has ε KL(P | a bᵀ) instead (GeomLoss, and POT's
-        ``reg_type="kl"``; OTT's plans are those of "entropy"). With hard marginals the plan is the same, else it is
-        another one.
+        "entropy" has - ε H(P), H(P) = -Σ P (log P - 1), as both papers do; "product" has ε KL(P | a bᵀ) instead
+        (GeomLoss, and POT's ``reg_type="kl"``; OTT's plans are those of "entropy"). With hard marginals the plan is the
+        same, else it is another one.
     grad : {"implicit", "unrolled", "frozen"}
         "implicit": exact at the fixed point, by one linear system; error of the order of the residual.
         "unrolled": exact derivative of the iterations that were run (always plain ones).
@@ -138,6 +138,9 @@ def solve(
     def shaped(x: Tensor, *own: int) -> Tensor:
         return x if x.shape == (*batch, *own) else x.reshape((*batch, *own))
 
+    followed = is_transformed(D, mask)
+    if not followed and D.is_inference():  # nothing counts the changes of such a tensor: the plan gets one of its own
+        problem = problem._replace(D=problem.D.clone(), mask=None if mask is None else problem.mask.clone())  # type: ignore[union-attr]
     return SinkhornResult(
         cost=shaped(found.sharp),
         regularized_cost=shaped(found.regularized),
@@ -151,6 +154,7 @@ def solve(
         _D=shaped(problem.D, n, m),
         _mask=None if problem.mask is None else shaped(problem.mask, n, m),
         _adjoint=adjoint,
+        _versions=(None, None) if followed else (version(problem.D), version(problem.mask)),
     )
 
 
@@ -174,18 +178,75 @@ def sinkhorn(
 ) -> Tensor:
     """Entropic optimal transport cost of D between a and b: a differentiable loss, one number per problem.
 
+    The minimisation is that of :func:`wbm_ext.solve`, which returns the plan and the potentials too. Of two point
+    clouds x and y pass ``wbm_ext.losses.squared_distances(x, y)`` as D.
+
     Parameters
     ----------
+    D : Tensor, shape (..., n, m)
+        Cost of each pair; float32, float64, float16 or bfloat16 (the last two with float32 masses, potentials and
+        accumulation; read as they are on CUDA, converted on the CPU). +inf forbids a pair. Any strides, also expanded
+        (stride 0).
+    a, b : Tensor, shape (..., n) and (..., m), optional
+        Masses ≥ 0 of rows and columns in the type of D (float32 for 16-bit D; under autocast 16-bit masses are lifted
+        to it); uniform with total 1 where not given.
+        Leading dimensions of D, a, b and mask broadcast. Zero masses (padding) change nothing. Hard marginals whose
+        totals differ by less than 1e-3 relative: b is rescaled to the total of a, and the status says so.
+    epsilon : float or Tensor with one value per problem, optional
+        Entropic strength, units of D. Default: 0.05 × the mean of D over finite, unmasked entries with a_i > 0 and
+        b_j > 0, per problem, detached; 0.05 where D is 0 throughout.
+    kappa : float, Tensor with one value per problem, or a pair of these (rows, columns)
+        Strength of mass preservation, units of D (POT: ``reg_m``); inf is a hard marginal. ε and κ given as tensors
+        that require a gradient get it (``grad="implicit"``; 0 for κ = inf).
+    reference : {"entropy", "product"}
+        "entropy" has - ε H(P), H(P) = -Σ P (log P - 1), as both papers do; "product" has ε KL(P | a bᵀ) instead
+        (GeomLoss, and POT's ``reg_type="kl"``; OTT's plans are those of "entropy"). With hard marginals the plan is the
+        same, else it is another one.
     cost : {"sharp", "regularized"}
         "sharp" is ⟨D, P*⟩, what the papers call the discrepancy; "regularized" the whole minimum, entropy and KL terms
         included. They are different numbers.
-
-    All other parameters, errors and warnings are those of :func:`wbm_ext.solve`.
+    grad : {"implicit", "unrolled", "frozen"}
+        "implicit": exact at the fixed point, by one linear system; error of the order of the residual.
+        "unrolled": exact derivative of the iterations that were run (always plain ones).
+        "frozen": the plan is a constant (ESCFR Alg. 3, step 5): dD = P, nothing for a and b.
+        With both marginals hard only directions that keep the total mean anything: Σ a da = Σ b db = 0. At a zero mass
+        the derivative is the one-sided one; where that is infinite (entropy reference with a finite κ, or for the
+        regularised cost) or leaves the range of the type, 0 is returned.
+    method : {"auto", "sinkhorn"}
+        "sinkhorn": plain iterations. "auto": whatever reaches the same solution: with a finite kappa each iteration is
+        followed by the translation of the potentials that is optimal along its line; where the iterations crawl (small
+        ε, tight ``tol``), annealing in ε and Newton steps take over, and ``iterations`` counts passes over the matrix.
+    tol : float
+        On the residual of :class:`SinkhornResult`; 0 runs exactly ``max_iter`` iterations.
+    max_iter : int
+        One iteration is the f update, then the g update, from g = 0 or init's g. Problems of a batch stop separately.
+    criterion : {"marginal", "scaling"}
+        "scaling" is the WBM paper's |u - u'|² + |v - v'|² < tol with u = exp(f/ε), v = exp(g/ε) (Algorithm 1).
+    init : SinkhornResult or (f, g), optional
+        Warm start. Started at the optimum it stops at the first test.
+    mask : Tensor of bool, shape (..., n, m), optional
+        True = the pair may carry mass. D is not looked at where it is False.
+    validate : {"auto", "full", "none"}
+        Checks that read the data: "auto" on the CPU but not on CUDA (where they would wait for the device), "full"
+        always, "none" never. Without them a refused problem comes out NaN with the reason in its status.
 
     Returns
     -------
     Tensor, shape D.shape[:-2] (broadcast with the leading dimensions of a, b and mask)
         In the units of D; float32 for 16-bit D.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming argument, expected and got: shapes, types, devices; ε or κ not positive; NaN or -inf in D; negative or
+        non-finite masses; hard marginals with different totals; a hard row or column with mass and no admissible pair.
+    NotImplementedError
+        ε or κ that require a gradient, with ``grad`` other than "implicit".
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once per call site, with the residual and the remedy, when a problem ends above ``tol`` (never for tol = 0).
 
     Examples
     --------

@@ -21,8 +21,19 @@ from wbm_ext.errors import ConvergenceWarning, warn_once
 from wbm_ext.solver import kernels, operators  # noqa: F401  (operators: defines them)
 from wbm_ext.solver.checks import is_transformed
 from wbm_ext.solver.kernels import EVERYTHING, Unsolved, Wanted
-from wbm_ext.solver.problem import IMPLICIT, Options, Problem, Solution, Upstream, computed_in, found_at
+from wbm_ext.solver.problem import (
+    FROZEN,
+    IMPLICIT,
+    UNROLLED,
+    Options,
+    Problem,
+    Solution,
+    Upstream,
+    computed_in,
+    found_at,
+)
 from wbm_ext.solver.reference.gradient import implicit_gradient
+from wbm_ext.solver.reference.iteration import view
 from wbm_ext.solver.result import Adjoint
 from wbm_ext.solver.status import raise_or_warn, raise_or_warn_inside_func
 from wbm_ext.solver.strength_gradient import envelope_gradient, fixed_point_gradient
@@ -30,6 +41,7 @@ from wbm_ext.solver.strength_gradient import envelope_gradient, fixed_point_grad
 FAITHFUL = 1e-6  # residual of the backward's linear system that is never warned of
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor]
+Tangents = tuple[Tensor | None, ...]
 
 
 def warn_of_backward(largest: float, limit: float) -> None:
@@ -87,12 +99,17 @@ class _Eager(torch.autograd.Function):
         )  # fmt: skip
         solution = found_at(f, g, iterations, history)
         needs, upstream = ctx.needs_input_grad, Upstream(*grads)
-        if needs[3] or needs[4] or torch.is_grad_enabled() or is_transformed(*grads):
+        if needs[3] or needs[4] or torch.is_grad_enabled() or is_transformed(*grads) or any(map(_is_batched, grads)):
             return _by_operators(ctx, problem, solution, upstream, mode, max_iter)
         found, largest = kernels.gradient(problem, solution, upstream, mode, max_iter, needs[:3], saved_plans)
         d_D, d_a, d_b, adjoint.residual = found
         _judge_backward(adjoint.residual, largest, limit)
         return d_D if needs[0] else None, d_a if needs[1] else None, d_b if needs[2] else None, None, None, None
+
+
+def _is_batched(x: Tensor | None) -> bool:
+    """Whether x is many gradients in one: ``is_grads_batched``, which is no transform of ``torch.func``."""
+    return x is not None and torch._C._functorch.is_legacy_batchedtensor(x)
 
 
 def _judge_backward(residual: Tensor, largest: float | None, limit: float | None) -> None:
@@ -116,16 +133,11 @@ def _by_operators(
     def batched(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.reshape((count, *x.shape[len(lead) :]))
 
-    history = solution.history
-    if history is None:
-        history = problem.D.new_empty((0,), dtype=torch.float64)
-    iterations = batched(solution.iterations)
-    if iterations is None:
-        iterations = problem.D.new_zeros((count,), dtype=torch.int64)
-    saved = (cast("Tensor", batched(solution.f)), cast("Tensor", batched(solution.g)), iterations, history)
+    f, g, iterations, history = batched(solution.f), batched(solution.g), batched(solution.iterations), solution.history
+    saved = (cast("Tensor", f), cast("Tensor", g), iterations, history)
     strengths = (needs[3] or needs[4]) and mode == IMPLICIT
     *gradients, residual = pull_back(Upstream(*map(batched, upstream)), problem, saved, mode, max_iter, strengths)
-    if not is_transformed(residual):
+    if not (is_transformed(residual) or _is_batched(residual)):
         residual = residual.detach()
         *_, adjoint, limit = ctx.call
         adjoint.residual = residual.reshape(lead)
@@ -139,14 +151,14 @@ def _by_operators(
 def pull_back(
     upstream: Upstream,
     problem: Problem,
-    solution: tuple[Tensor, Tensor, Tensor, Tensor],
+    solution: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     mode: int,
     max_iter: int,
     strengths: bool,
 ) -> Gradients:
     """Gradients in D, a, b, epsilon and kappa (the last two only for ``strengths``), and the backward's residual.
 
-    ``solution`` are f, g, iterations and history; every value has its batch dimension.
+    ``solution`` are f, g, and for the unrolled mode iterations and history; every value has its batch dimension.
     """
     f, g, *_ = solution
     D = problem.D
@@ -180,12 +192,20 @@ def pull_back(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     problem, options, solution = Problem(*inputs[:7]), Options(*inputs[7:]), Solution(*output)
-    ctx.mark_non_differentiable(*output[4:])
     ctx.set_materialize_grads(False)
     *data, epsilon, kappa, mask, reference = problem
     epsilon = solution.epsilon if epsilon is None else epsilon
-    ctx.save_for_backward(*data, epsilon, kappa, mask, solution.f, solution.g, solution.iterations, solution.history)
+    path = (solution.iterations, solution.history) if options.gradient == UNROLLED else (None, None)
+    tensors = (*data, epsilon, kappa, mask, solution.f, solution.g, *path)
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
     ctx.options = (reference, options.gradient, options.max_iter)
+
+
+def _save_registered(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    # Under vmap torch forgets this mark in a function with a forward mode, which returns zeros in its place.
+    ctx.mark_non_differentiable(*output[4:])
+    _save(ctx, inputs, output)
 
 
 def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -199,9 +219,9 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
 
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, reference, f, g, _, _, mode, _ = inputs
-    ctx.mark_non_differentiable(output[3])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, f, g)
+    ctx.save_for_forward(*tensors, f, g)
     ctx.options = (reference, mode)
 
 
@@ -229,6 +249,49 @@ def _differentiate_again(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None
     return *second[:9], None, None, *second[9:], *[None] * 4
 
 
+def _forward_levels() -> int:
+    """How many times forward mode is nested here."""
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in stack)
+
+
+def push_forward(tangents: Tangents, problem: Problem, f: Tensor, g: Tensor, mode: int) -> tuple[Tensor, ...]:
+    """Derivatives of sharp, regularized, f and g along tangents of D, a, b, epsilon and kappa (None: 0).
+
+    The implicit gradient is linear in what is upstream, and this is its transpose: one linear system, again.
+    """
+    if _forward_levels() > 1:
+        raise NotImplementedError(
+            "torch follows one level of forward mode through a function with a rule of its own; of second derivatives "
+            "take jacfwd(jacrev(...)), jacrev(jacfwd(...)) or jacrev(jacrev(...))"
+        )
+    D = problem.D
+    cost = torch.zeros(len(D), dtype=computed_in(D.dtype), device=D.device)
+    upstream = (cost, cost, torch.zeros_like(f), torch.zeros_like(g))
+    if mode == UNROLLED:
+        raise NotImplementedError("forward mode is not available for grad='unrolled'; use grad='implicit'")
+    if mode == FROZEN:
+        along = torch.zeros_like(D) if tangents[0] is None else tangents[0]
+        change = (view(problem).plan(f, g)[0] * along).sum((1, 2)).to(cost.dtype)
+        return change, change, *upstream[2:]
+    strengths = tangents[3] is not None or tangents[4] is not None
+
+    def pull(*up: Tensor) -> tuple[Tensor, ...]:
+        if not strengths:
+            return implicit_gradient(Upstream(*up), problem, f, g)[:3]
+        sharp, regularized, q_f, q_g = up
+        d = implicit_gradient(Upstream(sharp, cost, q_f, q_g), problem, f, g)[:3]
+        e = implicit_gradient(Upstream(cost, regularized, *upstream[2:]), problem, f, g)[:3]
+        d_strengths = fixed_point_gradient(d[0], d[1], d[2], sharp, problem, f, g)
+        e_strengths = envelope_gradient(regularized, problem, f, g)
+        return tuple(x + y for x, y in zip((*d, *d_strengths), (*e, *e_strengths), strict=True))
+
+    traced: Any = torch.func.vjp(pull, *upstream)
+    values, transpose = traced
+    given = zip(tangents, values, strict=False)
+    return transpose(tuple(torch.zeros_like(v) if x is None else x.to(v.dtype) for x, v in given))
+
+
 class _Solve(torch.autograd.Function):
     """The operator ``solve`` for ``torch.func``, which does not see the derivative registered with an operator."""
 
@@ -239,6 +302,16 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, ...]:
         return torch.ops.wbm_ext.solve(*inputs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
+        D, a, b, epsilon, kappa, mask, f, g, _, history = ctx.saved_tensors
+        reference, mode, _ = ctx.options
+        problem = Problem(D, a, b, epsilon, kappa, mask, reference)
+        costs_and_potentials = push_forward(tangents[:5], problem, f, g, mode)
+        zero = torch.zeros_like(problem.D[:, 0, 0], dtype=torch.float64)
+        path = D.new_zeros((0,) if history is None else history.shape, dtype=torch.float64)
+        return *costs_and_potentials, zero, zero, None, None, path, zero
 
 
 class _SolveBackward(torch.autograd.Function):
@@ -252,9 +325,25 @@ class _SolveBackward(torch.autograd.Function):
     def forward(*inputs: Any) -> tuple[Tensor, ...]:
         return torch.ops.wbm_ext.solve_backward(*inputs)
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
+        first, tensors = _first_derivative(ctx)
+        given = (*tangents[:9], *tangents[11:13])
+        along = tuple(torch.zeros_like(x) if t is None else t for t, x in zip(given, tensors, strict=True))
+        # by two transposes, for torch knows one level of forward mode at a time
+        traced: Any = torch.func.vjp(first, *tensors)
+        values, transpose = traced
+        traced = torch.func.vjp(transpose, tuple(map(torch.zeros_like, values)))
+        _, push = traced
+        (second,) = push(along)
+        return *second, torch.zeros_like(values[0][:, 0, 0], dtype=torch.float64)
+
 
 def _inside_func() -> bool:
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    """Whether ``torch.func`` or forward mode is at work, which see the functions above and not the operators' own."""
+    return not torch.compiler.is_compiling() and (
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 def solve_backward(*inputs: Any) -> tuple[Tensor, ...]:
@@ -262,7 +351,7 @@ def solve_backward(*inputs: Any) -> tuple[Tensor, ...]:
     return _SolveBackward.apply(*inputs) if _inside_func() else torch.ops.wbm_ext.solve_backward(*inputs)
 
 
-torch.library.register_autograd("wbm_ext::solve", _differentiate, setup_context=_save)
+torch.library.register_autograd("wbm_ext::solve", _differentiate, setup_context=_save_registered)
 torch.library.register_autograd("wbm_ext::solve_backward", _differentiate_again, setup_context=_save_backward)
 
 

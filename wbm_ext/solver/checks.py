@@ -38,26 +38,29 @@ _TYPES = (torch.float32, torch.float64, *_SHORT)
 
 
 def is_transformed(*values: Tensor | None) -> bool:
-    """Whether the values cannot be read: a graph is being traced, or torch.func has wrapped them."""
+    """Whether values are followed: a graph is being traced, or ``torch.func`` or forward mode is at work."""
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._get_tracing_state() is not None
+        or torch.autograd.forward_ad._current_level >= 0
         or not _PLAIN.issuperset(map(type, values))
     )
 
 
 def _require_tensor(name: str, value: object) -> Tensor:
+    """A tensor with an entry for every index: neither sparse nor nested."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.layout is not torch.strided or value.is_nested:
+        kind = "a nested tensor" if value.is_nested else f"layout {value.layout}"
+        raise TypeError(f"{name} must be a dense tensor, got {kind}")
     return value
 
 
 def check_cost(D: object) -> Tensor:
     D = _require_tensor("D", D)
-    if D.layout != torch.strided:
-        raise TypeError(f"D must be a dense tensor, got layout {D.layout}")
     if D.dtype not in _TYPES:
         raise TypeError(f"D must be float32, float64, float16 or bfloat16, got {D.dtype}")
     if D.dim() < 2:
@@ -82,6 +85,12 @@ def check_mass(name: str, mass: object, size: int, D: Tensor, kind: torch.dtype)
         raise ValueError(f"{name} must be on the device of D ({D.device}), got {mass.device}")
     if mass.dim() < 1 or mass.shape[-1] != size:
         axis = "n" if name == "a" else "m"
+        if name == "a" and mass.dim() > 1 and mass.shape[-1] == D.shape[-1]:
+            raise ValueError(
+                f"a must have shape (..., n) = (..., {size}) for a cost matrix D of shape {tuple(D.shape)}, got "
+                f"{tuple(mass.shape)}; of two point clouds x and y pass D = wbm_ext.losses.squared_distances(x, y), or "
+                "call wbm_ext.losses.sinkhorn_divergence(x, y)"
+            )
         raise ValueError(
             f"{name} must have shape (..., {axis}) = (..., {size}) for D of shape {tuple(D.shape)}, "
             f"got {tuple(mass.shape)}"
@@ -138,6 +147,7 @@ def check_strength(
     """A number, or a float64 tensor of shape () or (B,) on the device of D."""
     if not isinstance(value, Tensor):
         return positive_number(name, value, infinite=infinite)
+    _require_tensor(name, value)
     if value.requires_grad and torch.is_grad_enabled() and grad != "implicit":
         raise NotImplementedError(
             f"{name} requires a gradient, which grad={grad!r} does not give; use grad='implicit' "

@@ -32,7 +32,7 @@ _library.define(
 _library.define(
     "solve_backward(Tensor grad_sharp, Tensor grad_regularized, Tensor grad_f, Tensor grad_g, "
     f"{_PROBLEM.format(epsilon='Tensor epsilon')}, "
-    "Tensor f, Tensor g, Tensor iterations, Tensor history, int gradient, int max_iter) "
+    "Tensor f, Tensor g, Tensor? iterations, Tensor? history, int gradient, int max_iter) "
     "-> (Tensor grad_D, Tensor grad_a, Tensor grad_b, Tensor residual)",
     tags=torch.Tag.pt2_compliant_tag,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -17,6 +18,11 @@ class Adjoint:
     """What a backward leaves behind: the relative residual of its linear systems, () or (B,)."""
 
     residual: Tensor | None = None
+
+
+def version(x: Tensor | None) -> int | None:
+    """The number of in-place changes of x so far; None where torch does not count them."""
+    return None if x is None or x.is_inference() else x._version
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +49,8 @@ class SinkhornResult:
         The ε that was used (also when it was left to the default).
 
     ``cost``, ``regularized_cost``, ``f``, ``g`` and ``plan`` carry gradients in D, a and b, and in ε and κ where these
-    require one. Pickles and deep copies hold the values alone (a graph cannot travel); ``copy.copy`` shares the graph.
+    require one. Pickles, ``torch.save`` and deep copies hold the values alone (a graph cannot travel); ``copy.copy``
+    shares the graph. ``torch.load`` reads a result with ``weights_only=True`` too.
     """
 
     cost: Tensor
@@ -55,9 +62,10 @@ class SinkhornResult:
     epsilon: Tensor
     _f: Tensor = field(repr=False)
     _g: Tensor = field(repr=False)
-    _D: Tensor = field(repr=False)
+    _D: Tensor | None = field(repr=False)  # None: changed in place before this copy was made
     _mask: Tensor | None = field(repr=False)
     _adjoint: Adjoint = field(repr=False, default_factory=Adjoint)
+    _versions: tuple[int | None, int | None] = field(repr=False, default=(None, None))  # of D and mask at the solve
 
     @property
     def backward_residual(self) -> Tensor | None:
@@ -73,20 +81,52 @@ class SinkhornResult:
 
     def detach(self) -> SinkhornResult:
         """The same values without their graph."""
+        return self._with(Tensor.detach)
+
+    def to(self, device: torch.device | str) -> SinkhornResult:
+        """The same result on another device (itself where it is there), with its graph."""
+        return self if self.cost.device == torch.device(device) else self._copy(lambda x: x.to(device))
+
+    def cpu(self) -> SinkhornResult:
+        """The same result in the memory of the host, with its graph."""
+        return self.to("cpu")
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> SinkhornResult:
+        """Every tensor changed, to one that shares its memory."""
         values: dict[str, Any] = {x.name: getattr(self, x.name) for x in fields(self)}
-        values.update({name: x.detach() for name, x in values.items() if isinstance(x, Tensor)})
+        values.update({name: change(x) for name, x in values.items() if isinstance(x, Tensor)})
         return SinkhornResult(**values)
 
+    def _copy(self, change: Callable[[Tensor], Tensor]) -> SinkhornResult:
+        """Every tensor changed, to one with memory of its own, in which nothing has been changed yet."""
+        copied = replace(self, _D=None, _mask=None) if self._stale() else self
+        copied = copied._with(change)
+        return replace(copied, _versions=(version(copied._D), version(copied._mask)))
+
     def __getstate__(self) -> dict[str, Any]:
-        detached = self.detach()
-        return {x.name: getattr(detached, x.name) for x in fields(detached)}
+        detached = self._copy(lambda x: x.detach().clone())
+        state = {x.name: getattr(detached, x.name) for x in fields(detached)}
+        return {**state, "_adjoint": self._adjoint.residual, "_versions": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        versions = (version(state["_D"]), version(state["_mask"]))
+        self.__dict__.update(state, _adjoint=Adjoint(state["_adjoint"]), _versions=versions)
 
     def __copy__(self) -> SinkhornResult:
         return replace(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SinkhornResult:
-        state = {name: copy.deepcopy(x, memo) for name, x in self.__getstate__().items()}
-        return replace(self, **state)
+        copied = self._copy(lambda x: copy.deepcopy(x.detach(), memo))
+        return replace(copied, _adjoint=Adjoint(self._adjoint.residual))
+
+    def _stale(self) -> str | None:
+        """The input that is not any more what was solved, if there is one."""
+        if self._D is None:
+            return "D"
+        for name, x, solved in (("D", self._D, self._versions[0]), ("mask", self._mask, self._versions[1])):
+            if solved is not None and version(x) != solved:
+                return name
+        return None
 
     @property
     def f(self) -> Tensor:
@@ -112,6 +152,11 @@ class SinkhornResult:
         """Transport plan P (..., n, m), computed when first asked for; 0 at forbidden pairs.
 
         The exponent is evaluated in float64, so that the plan has the marginals that ``residual`` speaks of.
+
+        Raises
+        ------
+        RuntimeError
+            D or the mask was changed in place since the solve, and the plan had not been asked for before.
         """
         if torch.compiler.is_compiling():
             return self._make_plan()
@@ -121,7 +166,12 @@ class SinkhornResult:
         return kept
 
     def _make_plan(self) -> Tensor:
-        D = self._D
+        D, changed = self._D, None if torch.compiler.is_compiling() else self._stale()
+        if changed or D is None:
+            raise RuntimeError(
+                f"{changed} was changed in place after the solve (an optimiser step, a buffer used again?), and the "
+                f"plan is computed from it when first asked for; ask for it before, or solve with {changed}.clone()"
+            )
         if self._mask is not None:
             D = torch.where(self._mask, D, float("inf"))
         exponent = self._f.unsqueeze(-1) + self._g.unsqueeze(-2) - D
@@ -137,3 +187,6 @@ class SinkhornResult:
         if self.status.dim() == 0:
             return describe(int(self.status))
         return [describe(int(s)) for s in self.status.flatten()]
+
+
+torch.serialization.add_safe_globals([SinkhornResult])
