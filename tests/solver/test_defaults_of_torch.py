@@ -19,6 +19,7 @@ D = torch.cdist(X, Y).square()
 Q = torch.rand(8, generator=RNG) * 0.6 + 0.2
 TREATED = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0], dtype=torch.bool)
 OUTCOME, OTHER = torch.rand(8, generator=RNG), torch.rand(8, generator=RNG)
+STRENGTH = torch.tensor(0.3)
 MASK = torch.ones(8, 6, dtype=torch.bool)
 
 
@@ -43,7 +44,7 @@ CALLS: dict[str, Callable[[], Any]] = {
         f"{grad} gradient": lambda grad=grad: gradient(lambda D: wbm_ext.sinkhorn(D, epsilon=0.3, grad=grad), D)
         for grad in ("implicit", "unrolled", "frozen")
     },
-    "gradient in epsilon": lambda: gradient(lambda e: wbm_ext.sinkhorn(D, epsilon=e, kappa=2.0), torch.tensor(0.3)),
+    "gradient in epsilon": lambda: gradient(lambda e: wbm_ext.sinkhorn(D, epsilon=e, kappa=2.0), STRENGTH),
     "second derivative": lambda: twice(lambda D: wbm_ext.sinkhorn(D, epsilon=0.3), D),
     "vmap": lambda: torch.func.vmap(wbm_ext.sinkhorn)(D[None]),
     "jvp": lambda: torch.func.jvp(lambda D: wbm_ext.sinkhorn(D, epsilon=0.3), (D,), (D,))[1],
@@ -51,7 +52,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "squared_distances gradient": lambda: gradient(lambda x: losses.squared_distances(x, Y), X),
     "sinkhorn_divergence": lambda: losses.sinkhorn_divergence(X, Y),
     "sinkhorn_divergence gradient": lambda: gradient(lambda x: losses.sinkhorn_divergence(x, Y), X),
-    "debiased_transport": lambda: losses.debiased_transport(X, Y).cost,
+    "debiased_transport": lambda: losses.debiased_transport(X, Y).value,
     "wbm": lambda: losses.wbm(Q, TREATED, X),
     "wbm gradient": lambda: gradient(lambda q: losses.wbm(q, TREATED, X), Q),
     "wbm vmap": lambda: torch.func.vmap(lambda q: losses.wbm(q, TREATED, X))(Q[None]),
@@ -59,7 +60,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "moment_balance": lambda: losses.moment_balance(Q, TREATED, X),
     "rmpr": lambda: losses.rmpr(X, Y, kappa=1.0),
     "rmpr gradient": lambda: gradient(lambda x: losses.rmpr(x, Y, kappa=1.0), X),
-    "relaxed_transport": lambda: losses.relaxed_transport(X, Y, kappa=1.0).cost,
+    "relaxed_transport": lambda: losses.relaxed_transport(X, Y, kappa=1.0).value,
     "escfr_discrepancy": lambda: losses.escfr_discrepancy(X, TREATED, OUTCOME, OTHER, kappa=1.0),
     "escfr_transport": lambda: losses.escfr_transport(X, TREATED, OUTCOME, OTHER, kappa=1.0).value,
     "mmd": lambda: losses.mmd(X, Y),

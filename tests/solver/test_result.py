@@ -118,3 +118,68 @@ def test_results_travel_from_the_workers_of_a_data_loader(start):
     )
     (batch,) = list(loader)
     assert all(torch.equal(r.plan, expected.plan.detach()) for r in batch)
+
+
+def test_a_plan_of_a_changed_matrix_is_refused():
+    D = torch.rand(4, 4)
+    result = wbm_ext.solve(D, epsilon=0.3)
+    seen = wbm_ext.solve(D, epsilon=0.3)
+    plan = seen.plan
+    D *= 5
+    assert seen.plan is plan
+    copies = (copy.copy(result), copy.deepcopy(result), result.detach(), pickle.loads(pickle.dumps(result)))
+    for one in (result, *copies):
+        with pytest.raises(RuntimeError, match="D was changed in place after the solve"):
+            _ = one.plan
+        assert float(one.cost) > 0
+
+
+def test_a_plan_after_an_optimiser_step_or_in_another_mask_is_refused():
+    D = torch.rand(4, 4, requires_grad=True)
+    result = wbm_ext.solve(D, epsilon=0.3)
+    result.cost.backward()
+    torch.optim.SGD([D], 0.1).step()
+    with pytest.raises(RuntimeError, match="D was changed in place"):
+        _ = result.plan
+    mask = torch.ones(4, 4, dtype=torch.bool)
+    result = wbm_ext.solve(D.detach(), epsilon=0.3, mask=mask)
+    mask[0, 0] = False
+    with pytest.raises(RuntimeError, match="mask was changed in place"):
+        _ = result.plan
+
+
+def test_a_result_keeps_its_strength_and_what_nobody_counts_changes_of():
+    D, epsilon = torch.rand(4, 4), torch.tensor(0.3, dtype=torch.float64)
+    expected, result = wbm_ext.solve(D, epsilon=0.3).plan, wbm_ext.solve(D[None], epsilon=epsilon[None])
+    epsilon *= 9
+    torch.testing.assert_close(result.plan[0], expected)
+    with torch.inference_mode():
+        x = D.clone()
+        result = wbm_ext.solve(x, epsilon=0.3)
+        x *= 5
+        torch.testing.assert_close(result.plan, expected)
+
+
+def test_results_and_their_fields_are_saved_and_loaded(tmp_path):
+    D = torch.rand(2, 4, 3, requires_grad=True)
+    result = wbm_ext.solve(D, epsilon=0.3, mask=torch.ones(4, 3, dtype=torch.bool).expand(2, 4, 3))
+    result.cost.sum().backward()
+    torch.save(result, tmp_path / "result")
+    names = ("cost", "regularized_cost", "iterations", "residual", "transported_mass", "status", "epsilon", "f", "plan")
+    for loaded in (torch.load(tmp_path / "result"), torch.load(tmp_path / "result", weights_only=False)):
+        assert isinstance(loaded, wbm_ext.SinkhornResult)
+        for name in (*names, "backward_residual"):
+            assert torch.equal(getattr(loaded, name), getattr(result, name)), name
+        assert not loaded.cost.requires_grad
+    torch.save({name: getattr(result, name).detach() for name in names}, tmp_path / "fields")
+    assert torch.load(tmp_path / "fields")["iterations"].dtype == torch.int64
+
+
+def test_a_result_moves_with_its_graph():
+    D = torch.rand(4, 3, requires_grad=True)
+    result = wbm_ext.solve(D, epsilon=0.3)
+    assert result.cpu() is result
+    moved = result.to("meta")
+    tensors = (moved.cost, moved.f, moved.plan, moved.status, moved.epsilon)
+    assert {x.device.type for x in tensors} == {"meta"}
+    assert moved.cost.requires_grad

@@ -67,7 +67,7 @@ def test_a_tensor_without_memory_is_no_default(name):
     if name in ("epsilon", "kappa"):  # read as numbers where they are single ones
         values["D"], values[name] = P.D[None], values[name].expand(1).clone()
     values[name].untyped_storage().resize_(0)
-    with pytest.raises((ValueError, RuntimeError), match="has no memory|storage"):
+    with pytest.raises((ValueError, RuntimeError), match=r"has no memory|storage"):
         call(values)
 
 

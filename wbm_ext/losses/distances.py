@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from wbm_ext._native import BACKEND, core
-from wbm_ext.solver.checks import is_transformed
+from wbm_ext.solver.checks import is_followed, is_transformed
+from wbm_ext.solver.kernels import in_memory
 
 _BLOCK = 1 << 24  # elements of the differences held at a time in plain torch
 
@@ -65,7 +66,7 @@ def _sets(x: Tensor, y: Tensor) -> tuple[int, int, int, int, bool, int]:
 
 
 def _cpu_forward(x: Tensor, y: Tensor) -> Tensor:
-    x, y = x.contiguous(), y.contiguous()
+    x, y = in_memory("x", x, x.dtype), in_memory("y", y, y.dtype)
     D = torch.empty((*x.shape[:2], y.shape[1]), dtype=x.dtype, device="cpu")
     if D.numel():
         core.cpu_squared_distances(x.data_ptr(), y.data_ptr(), _sets(x, y), D.data_ptr())
@@ -73,7 +74,8 @@ def _cpu_forward(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _cpu_backward(w: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    w, x, y = w.contiguous(), x.contiguous(), y.contiguous()
+    x, y = in_memory("x", x, x.dtype), in_memory("y", y, y.dtype)
+    w = in_memory("an upstream gradient", w, w.dtype)
     d_x, d_y = torch.zeros_like(x), torch.zeros_like(y)
     if w.numel():
         core.cpu_distances_gradient(
@@ -185,7 +187,7 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, w: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         x, y = ctx.saved_tensors
-        return _backward(w, x, y) if torch.is_grad_enabled() or is_transformed(w) else _cpu_backward(w, x, y)
+        return _backward(w, x, y) if torch.is_grad_enabled() or is_followed(w) else _cpu_backward(w, x, y)
 
 
 def _by_operator() -> bool:

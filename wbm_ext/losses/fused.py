@@ -21,7 +21,8 @@ from wbm_ext.losses.discrepancy import warn_of_sizes
 from wbm_ext.losses.masses import propensity_bounds
 from wbm_ext.losses.options import AGAINST, MASSES
 from wbm_ext.solver.autograd import FAITHFUL, warn_of_backward
-from wbm_ext.solver.checks import is_transformed
+from wbm_ext.solver.checks import is_followed, is_transformed
+from wbm_ext.solver.kernels import in_memory
 from wbm_ext.solver.problem import GRADIENTS, METHODS, REFERENCES
 
 _NAN = float("nan")
@@ -45,7 +46,7 @@ def _takes(*tensors: Tensor) -> bool:
 
 
 def _dense(x: Tensor) -> bool:
-    return x.is_cpu and x.layout is torch.strided
+    return x.is_cpu and x.layout is torch.strided and not x.is_neg()
 
 
 def _number(value: object) -> bool:
@@ -112,13 +113,14 @@ class _Balance(torch.autograd.Function):
     def backward(ctx: Any, *upstreams: Any) -> tuple[Tensor | None, ...]:
         q, phi, treated = ctx.saved_tensors
         fused, (by_q, by_phi, *_), (upstream,) = ctx.fused, ctx.needs_input_grad, upstreams
-        if torch.is_grad_enabled() or is_transformed(upstream):
+        if torch.is_grad_enabled() or is_followed(upstream):
             inputs, needs = (q, treated, phi), (by_q, False, by_phi)
             d_q, _, d_phi = _again(fused.composed, inputs, needs, upstream)
             return d_q, d_phi, None, None
         q, phi = q.contiguous(), phi.contiguous() if phi.stride(1) != 1 else phi
+        upstream = in_memory("an upstream gradient", upstream, q.dtype)
         d_q = torch.empty_like(q) if by_q else None
-        d_phi = torch.empty(phi.shape, dtype=phi.dtype) if by_phi else None
+        d_phi = torch.empty(phi.shape, dtype=phi.dtype, device="cpu") if by_phi else None
         residual = core.cpu_balance_gradient(
             fused.loss, q.data_ptr(), phi.data_ptr(), phi.stride(0), upstream.data_ptr(),
             0 if d_q is None else d_q.data_ptr(), 0 if d_phi is None else d_phi.data_ptr(),
@@ -170,7 +172,7 @@ def balance_value(tensors: tuple[Any, ...], options: dict[str, Any], composed: C
     if phi.stride(1) != 1:
         phi = phi.contiguous()
     wanted = torch.is_grad_enabled() and (q.requires_grad or phi.requires_grad)
-    value = torch.empty((), dtype=kind)
+    value = torch.empty((), dtype=kind, device="cpu")
     low, high = propensity_bounds(clip, logits)
     loss, count, ess_treated, ess_other, _, _ = core.cpu_balance_loss(
         q.data_ptr(), treated.data_ptr(), size, (phi.data_ptr(), phi.stride(0), phi.shape[1]),
@@ -196,10 +198,11 @@ class _Outcome(torch.autograd.Function):
     def backward(ctx: Any, *upstreams: Any) -> tuple[Tensor | None, ...]:
         r, other, _ = ctx.saved_tensors
         fused, (by_r, by_other, *_), (upstream,) = ctx.fused, ctx.needs_input_grad, upstreams
-        if torch.is_grad_enabled() or is_transformed(upstream):
+        if torch.is_grad_enabled() or is_followed(upstream):
             return *_again(fused.composed, (r, other), (by_r, by_other), upstream), None, None
-        d_r = torch.empty(r.shape, dtype=r.dtype) if by_r else None
-        d_other = torch.empty(other.shape, dtype=r.dtype) if by_other else None
+        upstream = in_memory("an upstream gradient", upstream, r.dtype)
+        d_r = torch.empty(r.shape, dtype=r.dtype, device="cpu") if by_r else None
+        d_other = torch.empty(other.shape, dtype=r.dtype, device="cpu") if by_other else None
         residual = core.cpu_outcome_gradient(
             fused.loss, upstream.data_ptr(), 0 if d_r is None else d_r.data_ptr(), *_columns(d_other)
         )
@@ -268,7 +271,7 @@ def outcome_value(
     d = 0 if outcome is None else outcome.shape[1] if outcome.dim() == 2 else 1
     treated = treated.contiguous()
     wanted = torch.is_grad_enabled() and (r.requires_grad or (other is not None and other.requires_grad))
-    value = torch.empty((), dtype=kind)
+    value = torch.empty((), dtype=kind, device="cpu")
     loss, _, _, _, mass, residual = core.cpu_outcome_loss(
         (r.data_ptr(), r.stride(0), size, k), treated.data_ptr(), d, _columns(outcome), _columns(other),
         (kind == torch.float64, scale, gamma), (*solve, wanted), value.data_ptr(),

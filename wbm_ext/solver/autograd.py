@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wbm_ext.errors import ConvergenceWarning, warn_once
 from wbm_ext.solver import kernels, operators  # noqa: F401  (operators: defines them)
-from wbm_ext.solver.checks import is_transformed
+from wbm_ext.solver.checks import is_followed, is_transformed
 from wbm_ext.solver.kernels import EVERYTHING, Unsolved, Wanted
 from wbm_ext.solver.problem import (
     FROZEN,
@@ -99,17 +99,12 @@ class _Eager(torch.autograd.Function):
         )  # fmt: skip
         solution = found_at(f, g, iterations, history)
         needs, upstream = ctx.needs_input_grad, Upstream(*grads)
-        if needs[3] or needs[4] or torch.is_grad_enabled() or is_transformed(*grads) or any(map(_is_batched, grads)):
+        if needs[3] or needs[4] or torch.is_grad_enabled() or is_followed(*grads):
             return _by_operators(ctx, problem, solution, upstream, mode, max_iter)
         found, largest = kernels.gradient(problem, solution, upstream, mode, max_iter, needs[:3], saved_plans)
         d_D, d_a, d_b, adjoint.residual = found
         _judge_backward(adjoint.residual, largest, limit)
         return d_D if needs[0] else None, d_a if needs[1] else None, d_b if needs[2] else None, None, None, None
-
-
-def _is_batched(x: Tensor | None) -> bool:
-    """Whether x is many gradients in one: ``is_grads_batched``, which is no transform of ``torch.func``."""
-    return x is not None and torch._C._functorch.is_legacy_batchedtensor(x)
 
 
 def _judge_backward(residual: Tensor, largest: float | None, limit: float | None) -> None:
@@ -137,7 +132,7 @@ def _by_operators(
     saved = (cast("Tensor", f), cast("Tensor", g), iterations, history)
     strengths = (needs[3] or needs[4]) and mode == IMPLICIT
     *gradients, residual = pull_back(Upstream(*map(batched, upstream)), problem, saved, mode, max_iter, strengths)
-    if not (is_transformed(residual) or _is_batched(residual)):
+    if not is_followed(residual):
         residual = residual.detach()
         *_, adjoint, limit = ctx.call
         adjoint.residual = residual.reshape(lead)

@@ -49,6 +49,12 @@ def is_transformed(*values: Tensor | None) -> bool:
     )
 
 
+def is_followed(*upstream: Tensor | None) -> bool:
+    """The same of upstream gradients, which may besides be many in one (``is_grads_batched``)."""
+    batched = torch._C._functorch.is_legacy_batchedtensor
+    return is_transformed(*upstream) or any(x is not None and batched(x) for x in upstream)
+
+
 def _require_tensor(name: str, value: object) -> Tensor:
     """A tensor with an entry for every index: neither sparse nor nested."""
     if not isinstance(value, Tensor):
@@ -217,10 +223,10 @@ def check_init(init: object, batch: tuple[int, ...], D: Tensor) -> Tensor | None
             raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
         if value.device != D.device:
             raise ValueError(f"{name} must be on the device of D ({D.device}), got {value.device}")
-        try:
-            value.expand(*batch, size)
-        except RuntimeError:
-            raise ValueError(f"{name} must have shape {(*batch, size)}, got {tuple(value.shape)}") from None
+        target = (*batch, size)
+        fits = all(have in (1, want) for have, want in zip(reversed(value.shape), reversed(target), strict=False))
+        if not fits or value.dim() > len(target):
+            raise ValueError(f"{name} must have shape {target}, got {tuple(value.shape)}")
     return pair[1].detach().expand(*batch, D.shape[-1]).reshape(-1, D.shape[-1])
 
 

@@ -50,7 +50,7 @@ class Gradients(NamedTuple):
 EVERYTHING = Wanted()
 
 
-def _read(name: str, x: Tensor, dtype: torch.dtype, matrix: bool = False) -> Tensor:
+def in_memory(name: str, x: Tensor, dtype: torch.dtype, matrix: bool = False) -> Tensor:
     """x as the kernels read it: of the type, in memory, no lazy negation; dense but for the rows of a matrix.
 
     This is the one way of a tensor to a kernel. (What is complex, and could be lazily conjugated, has been refused.)
@@ -70,7 +70,7 @@ def _read(name: str, x: Tensor, dtype: torch.dtype, matrix: bool = False) -> Ten
 
 
 def _float64(name: str, x: Tensor | None) -> Tensor | None:
-    return None if x is None else _read(name, x, _REAL)
+    return None if x is None else in_memory(name, x, _REAL)
 
 
 def _addresses(tensors: Iterable[Tensor | None]) -> tuple[int, ...]:
@@ -88,27 +88,27 @@ class _Record:
         kind = D.dtype
         if on_cpu and kind in BITS16:
             kind = torch.float32
-        D = _read("D", D, kind, matrix=True)
+        D = in_memory("D", D, kind, matrix=True)
         strides, masses = D.stride(), kind
         shape = D.shape if len(strides) == 3 else (1, *D.shape)
         if not on_cpu or (a is not None and a.dtype != kind) or (b is not None and b.dtype != kind):
             masses = _REAL
         if a is not None:
-            a = _read("a", a, masses)
+            a = in_memory("a", a, masses)
         if b is not None:
-            b = _read("b", b, masses)
+            b = in_memory("b", b, masses)
         mask_problem = mask_row = 0
         if mask is not None:
-            mask = _read("mask", mask, torch.bool, matrix=True)
+            mask = in_memory("mask", mask, torch.bool, matrix=True)
             mask_problem, mask_row = (mask.stride(0) if mask.dim() == 3 else 0), mask.stride(-2)
         epsilon_address, epsilon_value, kappa_address, rows, columns = 0, _NAN, 0, _NAN, _NAN
         if isinstance(epsilon, Tensor):
-            epsilon = _read("epsilon", epsilon, _REAL)
+            epsilon = in_memory("epsilon", epsilon, _REAL)
             epsilon_address = epsilon.data_ptr()
         elif epsilon is not None:
             epsilon_value = epsilon
         if isinstance(kappa, Tensor):
-            kappa = _read("kappa", kappa, _REAL)
+            kappa = in_memory("kappa", kappa, _REAL)
             kappa_address = kappa.data_ptr()
         else:
             rows, columns = kappa
@@ -208,10 +208,10 @@ def gradient(
     _, _, f, g, _, _, iterations, _, history, _ = solution
     sharp, regularized, q_f, q_g = upstream
     inputs = (
-        _read("f", f, _REAL),
-        _read("g", g, _REAL),
-        None if sharp is None else _read(_UPSTREAM, sharp, costs),
-        None if regularized is None else _read(_UPSTREAM, regularized, costs),
+        in_memory("f", f, _REAL),
+        in_memory("g", g, _REAL),
+        None if sharp is None else in_memory(_UPSTREAM, sharp, costs),
+        None if regularized is None else in_memory(_UPSTREAM, regularized, costs),
         _float64(_UPSTREAM, q_f),
         _float64(_UPSTREAM, q_g),
     )
@@ -284,12 +284,12 @@ def _gradient_on_cuda(problem: Problem, solution: Solution, upstream: Upstream, 
     D, lead, (n, m) = problem.D, problem.D.shape[:-2], problem.D.shape[-2:]
 
     def given(x: Tensor | None, *size: int) -> Tensor:
-        return D.new_zeros((*lead, *size), dtype=_REAL) if x is None else _read(_UPSTREAM, x, _REAL)
+        return D.new_zeros((*lead, *size), dtype=_REAL) if x is None else in_memory(_UPSTREAM, x, _REAL)
 
     with torch.cuda.device(D.device):
         record = _Record(_complete(problem), on_cpu=False)
         q = (given(upstream.sharp), given(upstream.regularized), given(upstream.f, n), given(upstream.g, m))
-        inputs = (_read("f", solution.f, _REAL), _read("g", solution.g, _REAL), *q)
+        inputs = (in_memory("f", solution.f, _REAL), in_memory("g", solution.g, _REAL), *q)
         gradients = (
             D.new_empty(D.shape),
             D.new_empty((*lead, n), dtype=_REAL),
