@@ -57,7 +57,6 @@ BAD = {
     "kappa pair": ((D,), {"kappa": (1.0, -2.0)}, ValueError, r"kappa\[1\] must be positive.*got -2"),
     "kappa three": ((D,), {"kappa": (1.0, 2.0, 3.0)}, ValueError, r"pair \(rows, columns\), got 3"),
     "kappa gradient": ((D,), {"kappa": torch.tensor(1.0, requires_grad=True), "grad": "frozen"}, NotImplementedError, "kappa requires a gradient, which grad='frozen'"),
-    "constant 0": ((torch.zeros(4, 3),), {}, ValueError, r"epsilon=None.*which is 0; pass epsilon"),
     "negative mean": ((-D,), {}, ValueError, r"epsilon=None.*pass epsilon"),
     "isolated row": ((_with(D, 1, INF),), {}, ValueError, r"row 1 of D has mass 0.25 but every pair is forbidden"),
     "isolated column": ((_with(D, (slice(None), 2), INF),), {"kappa": (1.0, INF)}, ValueError, r"column 2 of D"),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from wbm_ext.errors import check_name
 from wbm_ext.solver import autograd
-from wbm_ext.solver.checks import is_transformed, prepare
+from wbm_ext.solver.checks import prepare
 from wbm_ext.solver.kernels import Wanted
 from wbm_ext.solver.problem import (
     COSTS,
@@ -129,16 +129,15 @@ def solve(
     Wasserstein Balancing Metric: Definition 3.1 and Algorithm 1. ESCFR: Definition 3.2 and Algorithm 2, with its
     ``l//2 = 0`` read as "on even l" and the sign of H as in its Eq. (8).
     """
-    problem, options, batch, read = prepare(
+    problem, options, batch, read, followed = prepare(
         D, a, b, epsilon, kappa, reference, grad, method, tol, max_iter, criterion, init, mask, validate
     )  # fmt: skip
-    found, adjoint = autograd.solve(problem, options, batch, read=read)
+    found, adjoint = autograd.solve(problem, options, batch, read, followed)
     n, m = problem.D.shape[-2:]
 
     def shaped(x: Tensor, *own: int) -> Tensor:
         return x if x.shape == (*batch, *own) else x.reshape((*batch, *own))
 
-    followed = is_transformed(D, mask)
     if not followed and D.is_inference():  # nothing counts the changes of such a tensor: the plan gets one of its own
         problem = problem._replace(D=problem.D.clone(), mask=None if mask is None else problem.mask.clone())  # type: ignore[union-attr]
     return SinkhornResult(
@@ -262,9 +261,9 @@ def sinkhorn(
     """
     if cost not in COSTS:
         check_name("cost", cost, COSTS)
-    problem, options, batch, read = prepare(
+    problem, options, batch, read, followed = prepare(
         D, a, b, epsilon, kappa, reference, grad, method, tol, max_iter, criterion, init, mask, validate
     )  # fmt: skip
-    found, _ = autograd.solve(problem, options, batch, _SHARP if cost == "sharp" else _REGULARIZED, read)
+    found, _ = autograd.solve(problem, options, batch, read, followed, _SHARP if cost == "sharp" else _REGULARIZED)
     value = found.sharp if cost == "sharp" else found.regularized
     return value if value.shape == batch else value.reshape(batch)

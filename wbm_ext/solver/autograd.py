@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wbm_ext.errors import ConvergenceWarning, warn_once
 from wbm_ext.solver import kernels, operators  # noqa: F401  (operators: defines them)
-from wbm_ext.solver.checks import is_followed, is_transformed
+from wbm_ext.solver.checks import is_followed
 from wbm_ext.solver.kernels import EVERYTHING, Unsolved, Wanted
 from wbm_ext.solver.problem import (
     FROZEN,
@@ -363,15 +363,15 @@ def requires_gradient(problem: Problem) -> bool:
 
 
 def solve(
-    problem: Problem, options: Options, batch: tuple[int, ...] = (), wanted: Wanted = EVERYTHING, read: bool = False
+    problem: Problem, options: Options, batch: tuple[int, ...], read: bool, followed: bool, wanted: Wanted = EVERYTHING
 ) -> tuple[Solution, Adjoint]:
-    """Solve, with a gradient where an input asks for one, whatever looks into the call.
+    """Solve what was checked, with a gradient where an input asks for one.
 
     With ``read``, what the solve and its backward say of themselves is read, raised and warned of; ``batch`` is the
-    shape in which problems are named then.
+    shape in which problems are named then. ``followed`` values go by the registered operators.
     """
     adjoint = Adjoint()
-    if is_transformed(problem.D, problem.a, problem.b, problem.mask) or problem.D.device.type not in ("cpu", "cuda"):
+    if followed:
         return _solve_transformed(problem, options, read), adjoint
     if requires_gradient(problem):
         if not wanted.potentials:

@@ -257,6 +257,7 @@ class Checked(NamedTuple):
     options: Options
     batch: tuple[int, ...]  # of the results
     read: bool  # whether the status is to be read, which waits for a device
+    followed: bool  # whether the values are: a call for the registered operators
 
 
 def _reads_16_bits(D: Tensor) -> bool:
@@ -323,4 +324,5 @@ def prepare(
         measure,
     )
     options = Options(how, test, gradient, tol, max_iter, None if init is None else check_init(init, batch, D))
-    return Checked(problem, options, batch, validate == "full" or (validate == "auto" and D.is_cpu))
+    followed = is_transformed(D, a, b, mask) or D.device.type not in ("cpu", "cuda")
+    return Checked(problem, options, batch, validate == "full" or (validate == "auto" and D.is_cpu), followed)

@@ -20,7 +20,7 @@ from wbm_ext.errors import ConvergenceWarning, check_name, warn_once
 from wbm_ext.solver.api import solve
 from wbm_ext.solver.autograd import FAITHFUL, warn_of_backward
 from wbm_ext.solver.checks import positive_number
-from wbm_ext.solver.problem import REFERENCES
+from wbm_ext.solver.problem import REFERENCES, ReferenceName
 from wbm_ext.solver.result import SinkhornResult
 from wbm_ext.solver.status import Status, describe
 
@@ -371,7 +371,7 @@ def solve_points(
 
 
 def _by_matrix(
-    cost: _Cost, a: Tensor, b: Tensor, epsilon: float | None, reference: str, tol: float, max_iter: int
+    cost: _Cost, a: Tensor, b: Tensor, epsilon: float | None, reference: ReferenceName, tol: float, max_iter: int
 ) -> PointsResult:
     # padding may hold anything
     x, y = (torch.where(m.detach()[:, None] > 0, z, 0.0) for z, m in ((cost.x, a), (cost.y, b)))
@@ -388,7 +388,14 @@ def _by_matrix(
 
 
 def _by_points(
-    cost: _Cost, a: Tensor, b: Tensor, epsilon: float | None, reference: str, tol: float, max_iter: int, memory: int
+    cost: _Cost,
+    a: Tensor,
+    b: Tensor,
+    epsilon: float | None,
+    reference: ReferenceName,
+    tol: float,
+    max_iter: int,
+    memory: int,
 ) -> PointsResult:
     given = [t.detach().to(_REAL).contiguous() for t in (cost.x, cost.y, a, b)]
     numbers = (*(t.data_ptr() for t in given), len(cost.x), len(cost.y), cost.x.shape[1])
