@@ -10,6 +10,7 @@ import torch
 import wbm_ext
 from problems import generator
 from wbm_ext import losses
+from wbm_ext._native import BACKEND
 
 TIGHT = {"tol": 1e-12, "max_iter": 100_000}
 
@@ -153,3 +154,20 @@ def test_diagnostics_of_the_three_problems():
     assert found.transported_mass.tolist() == pytest.approx([1.0, 1.0, 1.0], abs=1e-5)
     assert bool(found.result.converged.all())
     assert found.ess_treated.shape == (3,)
+
+
+@pytest.mark.native
+@pytest.mark.skipif(BACKEND != "native", reason="the plain-torch twin has the road of the matrix alone")
+@pytest.mark.parametrize("cost", ["regularized", "sharp"])
+def test_large_sets_need_no_matrix_and_have_its_value_and_gradient(cost, monkeypatch):
+    x, y = _sets(120, 90)[:2]
+    a = torch.rand(120, generator=generator(1), dtype=torch.float64)
+    inputs = [t.requires_grad_() for t in (x, y, a)]
+    options = {"epsilon": 0.05, "kappa": 1.0, "cost": cost, "tol": 1e-9}
+    dense = losses.sinkhorn_divergence(x, y, a, **options)
+    expected = torch.autograd.grad(dense, inputs)
+    monkeypatch.setattr("wbm_ext.losses.divergence.MATRIX_ENTRIES", 0)
+    found = losses.sinkhorn_divergence(x, y, a, **options)
+    assert float(found.detach()) == pytest.approx(float(dense.detach()), abs=1e-8)
+    for own, other in zip(torch.autograd.grad(found, inputs), expected, strict=True):
+        torch.testing.assert_close(own, other, atol=2e-6 * float(other.abs().max()), rtol=0)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from wbm_ext._native import BACKEND
 from wbm_ext.losses.checks import check_pair
 from wbm_ext.losses.costs import cost_unit, squared_distances, without_missing
 from wbm_ext.losses.discrepancy import Discrepancy
 from wbm_ext.losses.options import check_options, same_parameters
 from wbm_ext.solver import solve
-from wbm_ext.solver.checks import positive_number
+from wbm_ext.solver.checks import is_transformed, positive_number
+from wbm_ext.solver.points import MATRIX_ENTRIES, solve_points
 from wbm_ext.solver.problem import GradientName
 
 
@@ -98,7 +101,8 @@ def sinkhorn_divergence(*args: Any, **options: Any) -> Tensor:
         S(x, y) = V(x, y) - V(x, x)/2 - V(y, y)/2 + ε (|a| - |b|)²/2,   D_ij = |x_i - y_j|²
         V = min ⟨D, P⟩ + ε KL(P | a bᵀ) [ + κ KL(P1 | a) + κ KL(Pᵀ1 | b) ]
 
-    The three problems are one batched solve, padded by zero masses to a common size, with one ε.
+    The three problems are one batched solve, padded by zero masses to a common size, with one ε; of sets of more than
+    2,048 points on the CPU they are solved without a matrix (:func:`wbm_ext.solve_points`; first derivatives only).
 
     Parameters
     ----------
@@ -142,4 +146,44 @@ def sinkhorn_divergence(*args: Any, **options: Any) -> Tensor:
     >>> abs(round(float(twice), 4)), round(float(shifted), 4)
     (0.0, 9.0)
     """
-    return debiased_transport(*args, **options).value
+    found = _between_points(*args, **options)
+    return debiased_transport(*args, **options).value if found is None else found
+
+
+def _between_points(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: Any = None,
+    kappa: Any = math.inf,
+    cost: str = "regularized",
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    grad: str = "implicit",
+) -> Tensor | None:
+    """The divergence of two large sets without a matrix; None where the matrix is the way."""
+    if is_transformed(x, y, a, b) or not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.dim() == y.dim() == 2):
+        return None
+    largest, numbers = max(len(x), len(y)), (int, float, type(None))
+    if (
+        BACKEND != "native"
+        or largest * largest <= MATRIX_ENTRIES
+        or (x.device.type, grad) != ("cpu", "implicit")
+        or not (isinstance(epsilon, numbers) and isinstance(kappa, numbers))
+    ):
+        return None
+    check_options(cost=cost, grad=grad)
+    x, y = check_pair(x, y, a, b)
+    options: dict[str, Any] = {"kappa": kappa, "reference": "product", "tol": tol, "max_iter": max_iter}
+    both = solve_points(x, y, a, b, epsilon=epsilon, road="points", **options)
+    options |= {"epsilon": both.epsilon, "road": "points"}
+    own = [solve_points(z, z, mass, mass, **options) for z, mass in ((x, a), (y, b))]
+    if cost == "sharp":
+        return both.cost - (own[0].cost + own[1].cost) / 2
+    value = both.regularized_cost - (own[0].regularized_cost + own[1].regularized_cost) / 2
+    if a is None and b is None:
+        return value
+    totals = [1.0 if mass is None else mass.sum() for mass in (a, b)]
+    return value + both.epsilon * (totals[0] - totals[1]) ** 2 / 2
