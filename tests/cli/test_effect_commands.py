@@ -60,7 +60,7 @@ def test_predict_and_effect_give_tables(wbm, model):
     np.testing.assert_allclose(table[["outcome0", "outcome1"]], fitted.predict_outcomes(covariates()), rtol=1e-6)
     done = wbm("effect", "units.csv", "-m", model, "--out", "effects.csv")
     assert done.exit_code == 0
-    assert f"average effect: {fitted.ate(covariates())}" in done.stdout
+    assert f"average effect (escfr): {fitted.ate(covariates())}" in done.stdout
     assert "average effect on the treated" in done.stdout
     np.testing.assert_allclose(pandas.read_csv("effects.csv")["effect"], fitted.effect(covariates()), rtol=1e-6)
     assert Path("effects.toml").is_file()
@@ -70,7 +70,7 @@ def test_a_system_without_a_file_estimates_in_one_go(wbm, units):
     assert "wbm effect" in wbm("fit", units, "-s", "ols", *ROLES).stderr
     done = wbm("effect", units, "-s", "ols", *ROLES, "-p", "n_bootstrap=20", "--level", 0.9, "--out", "e.parquet")
     assert done.exit_code == 0
-    assert "(90%, bootstrap)" in done.stdout
+    assert "(90%, bootstrap, standard error" in done.stdout
     table = pandas.read_parquet("e.parquet")
     assert (table["lower"] <= table["upper"]).all()
     frame = pandas.read_csv(units)
@@ -106,3 +106,48 @@ def test_errors_are_one_sentence_and_code_2(wbm, model, words, message):
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_effect_prints_what_a_reader_checks_and_a_page_with_plots(wbm, units):
+    words = ("effect", units, "-s", "ols", *ROLES, "--no-progress")
+    done = wbm(*words, "--refute", "--html", "e.html", "--out", "e.csv", "--id", "id")
+    assert done.exit_code == 0, done.stderr
+    for word in ("units: 240; treated", "mean outcome", "region (3)", "average effect (ols)", "standard error", "doubly robust",
+                 "R²", "overlap", "effective sample size", "balance", "placebo treatment", "random common cause", "subset",
+                 "unobserved confounder"):  # fmt: skip
+        assert word in done.stdout, word
+    page = Path("e.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "placebo treatment" in page
+    assert "http" not in page  # nothing is fetched to show it
+    assert wbm(*words, "--html", "units.csv").exit_code == 2
+
+
+def test_a_time_limit_ends_the_training_with_the_best_epoch(wbm, units):
+    small = ("-p", "representation=[8]", "-p", "heads=[8]", "-p", "epochs=100000", "--no-progress")
+    done = wbm("fit", units, "-s", "tarnet", *ROLES, *small, "--max-minutes", 0.02, "--out", "m.pt")
+    assert done.exit_code == 0, done.stderr
+    assert "--max-minutes 0.02: ended after epoch" in done.stderr
+    history = wbm_ext.load("m.pt").history_
+    assert history.stopped == "callback"
+    assert history.seconds < 30
+    assert "--max-minutes must be more than 0" in wbm("fit", units, "-s", "tarnet", *ROLES, "--max-minutes", 0).stderr
+    assert "has no epochs" in wbm("effect", units, "-s", "ols", *ROLES, "--max-minutes", 1).stderr
+
+
+def test_interrupting_says_what_was_kept_and_how_to_go_on(wbm, units, monkeypatch):
+    from wbm_ext.cli.limits import TimeLimit
+
+    def interrupt(self, epoch):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TimeLimit, "on_epoch_start", interrupt)
+    words = ("fit", units, "-s", "tarnet", *ROLES, *SMALL[2:], "-p", "epochs=4")
+    done = wbm(*words)
+    assert done.exit_code == 130
+    assert "interrupted: nothing was kept; --checkpoint FILE keeps a fit" in done.stderr
+    done = wbm(*words, "--checkpoint", "c")
+    assert "c holds the run after epoch 2: start it again with resume=True (--resume) to go on" in done.stderr
+    monkeypatch.undo()
+    assert wbm(*words, "--checkpoint", "c", "--resume").exit_code == 0

@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_the_last_checkpoint_and_says_how_to_go_on(tmp_path: Path)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(checkpoint=tmp_path / "c", fail_at=(10, KeyboardInterrupt()))
     assert caught.value.__notes__ == [
-        f"stopped in epoch 3; {tmp_path / 'c'} holds the run after epoch 2: start it again with resume=True to go on"
+        f"stopped in epoch 3; {tmp_path / 'c'} holds the run after epoch 2: start it again with resume=True (--resume) to go on"
     ]
     same(run(checkpoint=tmp_path / "c", resume=True), run())
 

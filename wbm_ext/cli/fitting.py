@@ -50,6 +50,7 @@ def fit(
     checkpoint: Annotated[Path | None, typer.Option(help="File that holds the run after every epoch.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from --checkpoint if it is there.")] = False,
     log: Annotated[Path | None, typer.Option(help="File of JSON lines, one an epoch.")] = None,
+    max_minutes: options.MaxMinutes = None,
     progress: options.Progress = True,
     config: options.Config = None,
 ) -> None:
@@ -78,10 +79,11 @@ def fit(
         },
         {"the table": table, **({} if config is None or _is_run_file(out, config) else {"--config": config})},
     )
+    from wbm_ext.cli.limits import limits
     from wbm_ext.datasets.text import read_table
     from wbm_ext.training import distributed
 
-    files = {"checkpoint": checkpoint, "resume": resume, "log": log}
+    files = {**limits(model, max_minutes), "checkpoint": checkpoint, "resume": resume, "log": log}
     start = time.perf_counter()
     if room == "recommender":
         data = _training_ratings(table, given, duplicates or "error", "auto" if labels is None else labels)

@@ -17,6 +17,9 @@ Parameter = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Device = Annotated[str, typer.Option(help="Where to compute, e.g. cpu or cuda:0.")]
+MaxMinutes = Annotated[
+    float | None, typer.Option(help="End the training before so many minutes are over, with the best epoch so far.")
+]
 Progress = Annotated[bool, typer.Option(help="Show progress bars.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="File for the table: .csv, .tsv or .parquet.")]

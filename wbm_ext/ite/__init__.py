@@ -15,8 +15,10 @@ from wbm_ext.ite.disentangled import DRCFR, MIMDRCFR
 from wbm_ext.ite.forests import CausalForest, OrthogonalForest
 from wbm_ext.ite.learners import SLearner, TARNet, TLearner
 from wbm_ext.ite.matching import KNN, PSM
+from wbm_ext.ite.refutation import Refutation, Sensitivity, refute, sensitivity
 from wbm_ext.ite.registry import create, systems
 from wbm_ext.ite.regressions import OLS, RandomForest
+from wbm_ext.ite.summary import EffectSummary, summarise
 from wbm_ext.ite.transport import ESCFR, CFRWass, TransportPlan
 
 __all__ = [
@@ -33,12 +35,18 @@ __all__ = [
     "CFRWass",
     "CausalForest",
     "EffectEstimator",
+    "EffectSummary",
     "OrthogonalForest",
     "RandomForest",
+    "Refutation",
     "SLearner",
+    "Sensitivity",
     "TARNet",
     "TLearner",
     "TransportPlan",
     "create",
+    "refute",
+    "sensitivity",
+    "summarise",
     "systems",
 ]

@@ -105,6 +105,10 @@ class EffectEstimator(BaseEstimator):
         """Return the system's own interval of the mean effect over ``x``, if it has one."""
         return None
 
+    def _own_average_error(self, x: NDArray[np.float64]) -> float | None:
+        """Return the standard error that belongs to the system's own interval of the mean effect, if it has one."""
+        return None
+
     def _replicate_parameters(self) -> dict[str, Any]:
         """Return what a refit on encoded covariates needs to have set differently."""
         return {"categorical": (), "missing": "error", "scale": None, "n_bootstrap": 0}
@@ -230,10 +234,12 @@ class EffectEstimator(BaseEstimator):
     def _average(self, x: NDArray[np.float64], level: float) -> AverageEffect:
         value = float(self._effect(x).mean())
         own = self._own_average_interval(x, level)
-        if own is not None:
-            return AverageEffect(value, *own, level=level, method="model")
+        if self.n_bootstrap == 0 and own is not None:
+            error = self._own_average_error(x)
+            return AverageEffect(value, *own, level=level, method="model", standard_error=error)
         if not self.replicates_:
             return AverageEffect(value, level=level)
         means = np.array([replicate._effect(x).mean() for replicate in self.replicates_])
         lower, upper = percentiles(means, level)
-        return AverageEffect(value, float(lower), float(upper), level=level, method="bootstrap")
+        error = float(means.std(ddof=1)) if len(means) > 1 else None
+        return AverageEffect(value, float(lower), float(upper), level=level, method="bootstrap", standard_error=error)

@@ -9,15 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from wbm_ext.errors import require_extra
+from wbm_ext.ite.average import AverageEffect
 from wbm_ext.ite.base import EffectEstimator
 from wbm_ext.ite.statistical import seed_of
 from wbm_ext.parameters import check_integer, check_number
-from wbm_ext.training import Streams
+from wbm_ext.training import Streams, fingerprint
 
 _EXTRA = "baselines"
 
@@ -108,6 +110,25 @@ class CausalForest(_Forest):
 
     name: ClassVar[str] = "causal-forest"
 
+    def _fit(self, x: NDArray, y: NDArray, treated: NDArray[np.bool_], streams: Streams) -> None:
+        super()._fit(x, y, treated, streams)
+        self.averages_ = {
+            fingerprint(x): (_first(self.model_.ate_), _first(self.model_.ate_stderr_)),
+            fingerprint(x[treated]): (_first(self.model_.att_(T=1)), _first(self.model_.att_stderr_(T=1))),
+        }
+
+    def _average(self, x: NDArray[np.float64], level: float) -> AverageEffect:
+        """Return EconML's doubly robust average over the units of the fit, or over the treated, where ``x`` is these.
+
+        Of other units the mean of the effects is returned, whose interval adds up standard errors as if all
+        effects erred together, and is very wide.
+        """
+        if self.n_bootstrap or fingerprint(x) not in self.averages_:
+            return super()._average(x, level)
+        value, error = self.averages_[fingerprint(x)]
+        reach = float(norm.ppf((1 + level) / 2)) * error
+        return AverageEffect(value, value - reach, value + reach, level, "doubly robust", error)
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         if self.n_estimators % 4:
@@ -124,6 +145,10 @@ class CausalForest(_Forest):
             n_jobs=self.n_jobs or 1,
             random_state=seed,
         )
+
+
+def _first(values: NDArray) -> float:
+    return float(np.ravel(values)[0])
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -94,5 +94,5 @@ class CheckpointWriter:
         if isinstance(error, KeyboardInterrupt) and self._path is not None and self._saved:
             error.add_note(
                 f"stopped in epoch {self.epoch + 1}; {self._path} holds the run after epoch {self._saved}: "
-                "start it again with resume=True to go on"
+                "start it again with resume=True (--resume) to go on"
             )
