@@ -21,10 +21,10 @@ void DenseFactor::resize(std::int64_t size) {
 }
 
 // Elimination by panels of columns: a panel's own rows first, then what it adds to the rows after them.
-void DenseFactor::eliminate(const std::vector<double>& excess, Team& team, bool parallel) {
+void DenseFactor::eliminate(const std::vector<double>& excess, Team& team, bool parallel, Interrupt* interrupt) {
   const FactorKernels& kernels = factor_kernels();
   std::copy(excess.begin(), excess.begin() + size_, excess_.begin());
-  for (std::int64_t start = 0; start < padded_; start += kFactorPanel) {
+  for (std::int64_t start = 0; start < padded_ && !raised(interrupt); start += kFactorPanel) {
     const std::int64_t stop = std::min(start + kFactorPanel, padded_);
     kernels.eliminate(factor_.data(), stride_, padded_, start, stop, excess_.data(), pivot_.data(), panel_.data());
     if (stop < padded_)

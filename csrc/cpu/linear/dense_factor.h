@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/kernels/kernels.h"
+#include "cpu/runtime/interrupt.h"
 #include "cpu/runtime/memory.h"
 #include "cpu/runtime/team.h"
 
@@ -23,8 +24,8 @@ class DenseFactor {
   std::int64_t padded_size() const { return padded_; }
   std::int64_t stride() const { return stride_; }
 
-  // M becomes L. `excess` has `size` entries.
-  void eliminate(const std::vector<double>& excess, Team& team, bool parallel);
+  // M becomes L. `excess` has `size` entries. Interrupted it ends anywhere: what it has made is then of no use.
+  void eliminate(const std::vector<double>& excess, Team& team, bool parallel, Interrupt* interrupt);
 
   // x = (L D L')^-1 x, `size` entries
   void solve(double* x) const;

@@ -36,7 +36,7 @@ class DegreeLists {
 
 }  // namespace
 
-EliminationOrder minimum_degree(const Graph& graph, double full) {
+EliminationOrder minimum_degree(const Graph& graph, double full, Interrupt* interrupt) {
   const std::int64_t size = graph.size();
   EliminationOrder out;
   out.position.assign(size, -1);
@@ -55,6 +55,7 @@ EliminationOrder minimum_degree(const Graph& graph, double full) {
   for (std::int32_t step = 0; step < size; ++step) {
     const std::int32_t pivot = degrees.least(), degree = degrees.degree(pivot);
     if (degree > 4 && degree > full * static_cast<double>(size - step)) break;
+    if (step % 64 == 0 && raised(interrupt)) break;
     degrees.remove(pivot);
     out.position[pivot] = step;
     out.order.push_back(pivot);

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/runtime/interrupt.h"
+
 namespace wbm {
 
 // A graph by rows: the neighbours of vertex v are adjacent[start[v] .. start[v + 1]).
@@ -25,7 +27,7 @@ struct EliminationOrder {
 
 // Minimum degree on the quotient graph (Amestoy, Davis and Duff 1996: an eliminated vertex becomes an element, the clique of
 // its neighbours, and degrees are bounded by what each element has outside of the newest one). Ends where the least degree
-// exceeds `full` times the vertices left. Memory: the graph and L.
-EliminationOrder minimum_degree(const Graph& graph, double full);
+// exceeds `full` times the vertices left. Memory: the graph and L. Interrupted it ends anywhere: the order is then of no use.
+EliminationOrder minimum_degree(const Graph& graph, double full, Interrupt* interrupt);
 
 }  // namespace wbm

@@ -19,8 +19,8 @@ namespace wbm {
 // P is stored as s P.
 class PlanSchur {
  public:
-  PlanSchur(std::int64_t n, std::int64_t m, Team& team)
-      : extra(m), plan_(n, m, team), weight_(n), surplus_(n), anchors_(n), anchor_at_(n) {}
+  PlanSchur(std::int64_t n, std::int64_t m, Team& team, Interrupt* interrupt)
+      : extra(m), interrupt_(interrupt), plan_(n, m, team), weight_(n), surplus_(n), anchors_(n), anchor_at_(n) {}
 
   std::vector<double> extra;  // what the diagonal has beyond c
 
@@ -70,7 +70,7 @@ class PlanSchur {
 
   // The factor of [[k1 r, -P~], [-P~', c + extra]], P~ the entries above theta times the mass that their row or column has
   // beside its largest one. theta falls until enough entries are chosen, and rises up to kThinnest until a factor takes at
-  // most `flops`.
+  // most `flops`; nullptr where it was interrupted.
   std::unique_ptr<SparseFactor> factor(double& theta, double flops) {
     const std::int64_t n = plan_.rows(), m = plan_.columns();
     const double enough = 0.6 * static_cast<double>(std::max(n, m));
@@ -82,7 +82,8 @@ class PlanSchur {
         theta *= 0.5;
         continue;
       }
-      EliminationOrder order = minimum_degree(graph_of(thin), 0.25);
+      EliminationOrder order = minimum_degree(graph_of(thin), 0.25, interrupt_);
+      if (raised(interrupt_)) return nullptr;
       if (order.flops > flops && theta < kThinnest) {
         theta *= 2.0;
         risen = true;
@@ -95,7 +96,7 @@ class PlanSchur {
       }
       for (std::int64_t j = 0; j < m; ++j)
         column_excess[j] = std::fmax(column_excess[j] + scale_ * extra[j], 1e-12 * scale_ * c_[j]);
-      return std::make_unique<SparseFactor>(thin, std::move(order), row_excess, column_excess, scale_, plan_.team());
+      return std::make_unique<SparseFactor>(thin, std::move(order), row_excess, column_excess, scale_, plan_.team(), interrupt_);
     }
   }
   static constexpr double kThinnest = 2.0;  // hardly more than one entry a row
@@ -128,6 +129,7 @@ class PlanSchur {
     std::copy(dropped.begin(), dropped.begin() + m, dropped_columns.begin());
   }
 
+  Interrupt* const interrupt_;
   StoredMatrix<float> plan_;
   std::vector<double> r_, c_;
   std::vector<float> weight_, surplus_, anchors_, row_largest_, column_largest_;

@@ -7,7 +7,7 @@
 namespace wbm {
 
 SchurFactor::SchurFactor(const StoredMatrix<double>& k, const std::vector<double>& weight, const std::vector<double>& v,
-                         const std::vector<double>& excess, double scale)
+                         const std::vector<double>& excess, double scale, Interrupt* interrupt)
     : scale_(scale) {
   const FactorKernels& kernels = factor_kernels();
   Team& team = k.team();
@@ -27,7 +27,7 @@ SchurFactor::SchurFactor(const StoredMatrix<double>& k, const std::vector<double
   factor_.split_triangle(team, parallel, 0, [&](std::int64_t begin, std::int64_t end) {
     kernels.gram(b.data(), stride, n, factor_.row(0), stride, begin, end);
   });
-  factor_.eliminate(scaled, team, parallel);
+  factor_.eliminate(scaled, team, parallel, interrupt);
 }
 
 void SchurFactor::solve(const std::vector<double>& x, std::vector<double>& out) const {

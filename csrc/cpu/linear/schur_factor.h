@@ -15,7 +15,7 @@ namespace wbm {
 class SchurFactor final : public Preconditioner {
  public:
   SchurFactor(const StoredMatrix<double>& k, const std::vector<double>& weight, const std::vector<double>& v,
-              const std::vector<double>& excess, double scale);
+              const std::vector<double>& excess, double scale, Interrupt* interrupt = nullptr);
 
   void solve(const std::vector<double>& x, std::vector<double>& out) const override;
 

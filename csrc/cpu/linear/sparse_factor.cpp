@@ -23,7 +23,8 @@ Graph graph_of(const ThinPlan& plan) {
 }
 
 SparseFactor::SparseFactor(const ThinPlan& plan, EliminationOrder order, const std::vector<double>& row_excess,
-                           const std::vector<double>& column_excess, double scale, Team& team)
+                           const std::vector<double>& column_excess, double scale, Team& team,
+                           Interrupt* interrupt)
     : order_(std::move(order)), rows_(plan.rows), columns_(plan.columns), scale_(scale), l_(order_.index.size()),
       inverse_(order_.sparse) {
   const std::int64_t size = rows_ + columns_, sparse = order_.sparse, front = size - sparse;
@@ -56,6 +57,7 @@ SparseFactor::SparseFactor(const ThinPlan& plan, EliminationOrder order, const s
   std::vector<std::int32_t> waiting(sparse, -1), next(sparse, -1);
   std::vector<std::int64_t> at(start.begin(), start.end() - 1);
   for (std::int32_t s = 0; s < sparse; ++s) {
+    if (s % 64 == 0 && raised(interrupt)) return;
     for (std::int64_t k = first[s]; k < first[s + 1]; ++k) work[entries[k].first] += entries[k].second;
     double extra = excess[s];
     for (std::int32_t t = waiting[s]; t >= 0;) {
@@ -88,7 +90,7 @@ SparseFactor::SparseFactor(const ThinPlan& plan, EliminationOrder order, const s
   for (std::int64_t s = sparse; s < size; ++s)
     for (std::int64_t k = first[s]; k < first[s + 1]; ++k)
       front_.row(s - sparse)[entries[k].first - sparse] += entries[k].second;
-  for (std::int64_t t = 0; t < sparse; ++t)
+  for (std::int64_t t = 0; t < sparse && !(t % 64 == 0 && raised(interrupt)); ++t)
     for (std::int64_t q = at[t]; q < start[t + 1]; ++q) {
       excess[index[q]] += excess[t] * l_[q];
       const float factor = static_cast<float>(pivot[t] * l_[q]);
@@ -96,7 +98,7 @@ SparseFactor::SparseFactor(const ThinPlan& plan, EliminationOrder order, const s
       for (std::int64_t k = q + 1; k < start[t + 1]; ++k) row[index[k]] += factor * l_[k];
     }
   excess.erase(excess.begin(), excess.begin() + sparse);
-  front_.eliminate(excess, team, front >= 4 * kFactorPanel);
+  front_.eliminate(excess, team, front >= 4 * kFactorPanel, interrupt);
 }
 
 void SparseFactor::solve(const std::vector<double>& x, std::vector<double>& out) const {

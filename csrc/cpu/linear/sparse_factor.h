@@ -30,7 +30,7 @@ class SparseFactor final : public Preconditioner {
  public:
   // `scale` times a column of the right side is what the matrix belongs to.
   SparseFactor(const ThinPlan& plan, EliminationOrder order, const std::vector<double>& row_excess,
-               const std::vector<double>& column_excess, double scale, Team& team);
+               const std::vector<double>& column_excess, double scale, Team& team, Interrupt* interrupt);
 
   // The columns' part of the solution for a right side of zeros in the rows: the inverse of the Schur complement.
   void solve(const std::vector<double>& x, std::vector<double>& out) const override;

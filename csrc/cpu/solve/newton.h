@@ -33,7 +33,7 @@ class Newton {
   explicit Newton(Stored& scaling)
       : k_(scaling), matrix_(scaling.k_), rows_(scaling.rows_), columns_(scaling.columns_), n_(rows_.size()),
         m_(columns_.size()), k1_(rows_.side.hard ? 1.0 : 1.0 + scaling.view_.epsilon / rows_.side.kappa),
-        singular_(rows_.side.hard && columns_.side.hard), plan_(n_, m_, scaling.team_) {
+        singular_(rows_.side.hard && columns_.side.hard), plan_(n_, m_, scaling.team_, scaling.view_.interrupt) {
     for (auto* x : {&v_, &c_, &log_v_, &gradient_, &step_, &residual_, &excess_}) x->resize(m_);
     r_.resize(n_);
   }
@@ -122,7 +122,7 @@ class Newton {
 
   // Plain updates of v while a handful more will do; their rate tells whether diag(H) will.
   Point update_while_fast(Point now, double target, std::int64_t budget) {
-    for (int count = 0; now.residual > target && passes_ < budget && count < 50; ++count) {
+    for (int count = 0; now.residual > target && passes_ < budget && count < 50 && !raised(k_.view_.interrupt); ++count) {
       const double before = now.residual;
       columns_.update(matrix_.column_sums.data(), 0, m_);
       std::vector<double> log_next(m_);
@@ -166,7 +166,8 @@ class Newton {
       fresh_ = factor_ != nullptr || theta_ == kTheta;
       factor_ = plan_.factor(theta_, 4.0 * budget + 1e6);
       ++passes_;
-      if (theta_ < PlanSchur::kThinnest || m_ > kFull) return;
+      jacobi_ = !factor_;
+      if (jacobi_ || theta_ < PlanSchur::kThinnest || m_ > kFull) return;
     }
     std::vector<double> weight(n_);
     for (std::int64_t i = 0; i < n_; ++i) {  // P' diag(1/(k1 r)) P p = v K'(u^2/(k1 r) K (v p)), r = u s
@@ -178,7 +179,8 @@ class Newton {
       total += c_[j];
       excess_[j] = c_[j] * (1.0 - 1.0 / k1_) + plan_.extra[j];
     }
-    factor_ = std::make_unique<SchurFactor>(matrix_, weight, v_, excess_, total > 0.0 ? static_cast<double>(m_) / total : 1.0);
+    factor_ = std::make_unique<SchurFactor>(matrix_, weight, v_, excess_, total > 0.0 ? static_cast<double>(m_) / total : 1.0,
+                                            k_.view_.interrupt);
     ++passes_;
   }
 
@@ -248,6 +250,7 @@ class Newton {
         longest = halvings > 0 ? kLongest : largest > longest ? std::fmin(4.0 * longest, kFarthest) : longest;
         return next;
       }
+      if (raised(k_.view_.interrupt)) return next;
       if (halvings < 10) continue;
       log_v_ = start;  // no progress along this line
       vector_kernels().exp_linear(log_v_.data(), 1.0, log_v_.data(), 0.0, v_.data(), m_);
