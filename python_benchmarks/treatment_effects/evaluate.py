@@ -16,7 +16,7 @@ from python_benchmarks._study import Cell
 from python_benchmarks.treatment_effects import regularisers
 from python_benchmarks.treatment_effects.data import Parts, parts
 from wbm_ext.datasets import Treatments
-from wbm_ext.ite import create
+from wbm_ext.ite import EffectEstimator, create
 from wbm_ext.ite.neural import NeuralEstimator
 from wbm_ext.ite.selection import CRITERIA, loss_of
 from wbm_ext.metrics import ate_error, att_error, auuc, pehe, predicted_effect, rmse_counterfactual, rmse_factual
@@ -41,6 +41,16 @@ def parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: math.inf if value == "inf" else value for name, value in params.items()}
 
 
+def estimator(system: str, **params: Any) -> EffectEstimator:
+    """Return a system with the papers' settings, but for baselines these would leave without effect.
+
+    A kernel of width 1 is saturated in 60 dimensions, and one neighbour is too few: the width is the median distance,
+    the number of neighbours that of least error.
+    """
+    working = {name: None for name in ("bandwidth", "n_neighbors") if name in create(system).get_params()}
+    return create(system, preset="paper", **working | params)
+
+
 def evaluate(cell: Cell) -> dict[str, Any]:
     """Fit and evaluate.
 
@@ -53,7 +63,7 @@ def evaluate(cell: Cell) -> dict[str, Any]:
         ``epochs`` (chosen by each rule), ``curve`` (criteria and test PEHE of every epoch) and ``diagnostics`` (means
         of the last epoch).
     """
-    model = create(cell.system, **parameters(cell.params), random_state=cell.seed)
+    model = estimator(cell.system, **parameters(cell.params), random_state=cell.seed)
     split = parts(cell)
     if isinstance(model, NeuralEstimator):
         return _network(model, split, cell.purpose)

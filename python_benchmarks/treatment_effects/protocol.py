@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from python_benchmarks._study import Cell, Space
 from python_benchmarks._study.command import Parameters
 from python_benchmarks.treatment_effects.data import ACIC, GENERATED, IHDP, Source
-from python_benchmarks.treatment_effects.evaluate import SLOW
+from python_benchmarks.treatment_effects.evaluate import SLOW, estimator
 from wbm_ext.ite import create
 
 
@@ -106,7 +106,7 @@ def settle(system: str, data: str, params: Mapping[str, Any] | None = None) -> d
     """Return the parameters of a cell: defaults, what the study holds, then ``params``; none for other systems."""
     if not network(system):
         return {}
-    defaults = create(system).get_params()
+    defaults = estimator(system).get_params()
     held = {**HELD[data], "start_epoch": 0, "reference": "product"}
     named = {name: held.get(name, defaults[name]) for name in STUDIED if name in defaults}
     return named | {name: value for name, value in (params or {}).items() if name in defaults}

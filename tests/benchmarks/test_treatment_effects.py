@@ -162,7 +162,8 @@ def test_each_rule_takes_its_epoch_and_the_model_of_that_epoch(study):
     for rule, epoch in epochs.items():
         assert metrics[f"{rule}.pehe_out"] == pytest.approx(curve["pehe"][epoch - 1], rel=1e-3)
     split = study.data.parts(cell)
-    model = create("tarnet", **{**cell.params, "epochs": 6, "selection": "factual", "patience": 6}, random_state=3)
+    options = {**cell.params, "epochs": 6, "selection": "factual", "patience": 6}
+    model = create("tarnet", preset="paper", **options, random_state=3)
     judges = (split.validation.X, split.validation.y, split.validation.treatment)
     model.fit(split.train.X, split.train.y, treatment=split.train.treatment, validation=judges)
     effect = model.effect(split.test.X)
