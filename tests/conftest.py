@@ -11,7 +11,7 @@ import pytest
 # at the end.
 LONG = (
     "native/test_driver.py",
-    "cuda/test_spills.py",
+    "cuda/test_machine_code.py",
     "cuda/test_log_steps.py",
     "benchmarks/test_instructions.py",
 )

@@ -15,7 +15,12 @@ def shim(tmp_path_factory: pytest.TempPathFactory):
 
     path = tmp_path_factory.mktemp("kernels") / "forward.so"
     return ForwardShim(
-        compiled(path, ("solve/forward", "solve/registers"), ("forward", "faulty"), "-DWBM_HELD_COLUMNS=24")
+        compiled(
+            path,
+            ("solve/forward", "solve/forward_of_type", "solve/registers"),
+            ("forward", "faulty"),
+            "-DWBM_HELD_COLUMNS=24",
+        )
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ WIDTHS = {".128": 16, ".64": 8, ".U16": 2, ".U8": 1}
 def nvdisasm() -> str | None:
     """From the package, else the PATH, else the toolkit."""
     packages = {Path(sysconfig.get_paths()[name]) for name in ("purelib", "platlib")}
-    packages |= {Path(entry) for entry in __import__("sys").path if entry.endswith("site-packages")}
+    packages |= {Path(entry) for entry in sys.path if entry.endswith("site-packages")}
     for folder in packages:
         for found in sorted(folder.glob("nvidia/*/bin/nvdisasm")):
             return str(found)
