@@ -226,7 +226,7 @@ def count(architecture: str) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for tile in TILES:
         name = next(name for name in functions if tile.tile in name)
-        loops = functions[name].hot_loops("FFMA", least=tile.entries, share=0.35)
+        loops = functions[name].hot_loops("FFMA", least=tile.entries, share=0.44)
         assert len(loops) == 2, f"{name}: {len(loops)} loops look like the iteration"
         threads = 32 * (1 if "Warp" in tile.tile else int(tile.tile.split("ELi")[1]))
         registers = kernels[name].registers or 0

@@ -81,7 +81,8 @@ struct WarpTile {
 };
 
 // W warps, each with whole rows, which never leave it: 2 x 16 lanes of R x C entries. The columns cross the block in shared
-// memory: W partial sums a column, added by two threads where there are as many as that, else by one. Two barriers an iteration.
+// memory: W partial sums a column, added by two threads where there are as many as that, else by one. Two barriers an
+// iteration.
 // R is 8, or 14: a sum over 16 lanes then goes in steps of 7, of 3 with the middle one shared, and two plain ones.
 template <int R, int W, int C, int kBlocks_>
 struct BlockTile {

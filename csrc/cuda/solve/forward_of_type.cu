@@ -1,4 +1,4 @@
-// The sequences of launches of a solve, for one type of D: compiled once a type (WBM_COST_TYPE), side by side, or for all types.
+// The sequences of launches of a solve, for one type of D: compiled once a type (WBM_COST_TYPE), side by side, or for all.
 // The iterations are one launch (dispatch.h), or max_iter times the steps of the log domain, where blocks of a problem that is
 // finished return at once.
 #include <algorithm>

@@ -302,18 +302,20 @@ struct RegisterIterations {
   // The thread's own places in shared memory: a row of the tile while it is built; then own scalings that were tested last,
   // and what follows here. The registers belong to the iterations.
   static constexpr int kThreads = Tile::kThreads, kFirst = (kOwnRows + kOwnColumns) * kThreads, kBest = kFirst,
-                       kSinceBest = kFirst + kThreads, kUntested = kFirst + 2 * kThreads, kSlack = kFirst + 3 * kThreads,
-                       kGoal = kFirst + 4 * kThreads, kLeastScale = kFirst + 5 * kThreads, kStrength = kFirst + 6 * kThreads,
-                       kLeft = kFirst + 7 * kThreads, kConstant = kFirst + 8 * kThreads;
-  static constexpr int kOwnPlaces = Tile::kColumns > 18 ? Tile::kColumns : 18;
-  static_assert(2 * (kOwnRows + kOwnColumns) + 8 <= kOwnPlaces);
+                       kSinceBest = kFirst + kThreads, kSlack = kFirst + 2 * kThreads,
+                       kGoal = kFirst + 3 * kThreads, kLeastScale = kFirst + 4 * kThreads, kStrength = kFirst + 5 * kThreads,
+                       kLeft = kFirst + 6 * kThreads, kConstant = kFirst + 7 * kThreads,
+                       kRowScaling = kConstant + (kOwnRows + kOwnColumns) * kThreads;
+  static constexpr int kMost = 3 * kOwnRows + 2 * kOwnColumns + 7;
+  static constexpr int kOwnPlaces = Tile::kColumns > kMost ? Tile::kColumns : kMost;
   Tile tile;
   float K[Tile::kRows][Tile::kColumns];
-  float u[kOwnRows];
 
   WBM_DEVICE static Shared<int> left_to_do() { return dynamic_shared<int>(Tile::kShared) + (kLeft + thread_x()); }
   WBM_DEVICE static Shared<float> own_places() { return dynamic_shared<float>(Tile::kShared) + thread_x(); }
 
+  // u of an own row: only tests and translations read it.
+  WBM_DEVICE static float& row_scaling(int k) { return own_places()[kRowScaling + k * kThreads]; }
   WBM_DEVICE float row_constant(int k) const { return own_places()[kConstant + (kOwnColumns + k) * kThreads]; }
   WBM_DEVICE float column_constant(int k) const { return own_places()[kConstant + k * kThreads]; }
 
@@ -347,7 +349,7 @@ struct RegisterIterations {
     WBM_UNROLL
     for (int k = 0; k < kOwnRows; ++k) {
       const int i = tile.row(k);
-      u[k] = 1.0f;
+      row_scaling(k) = 1.0f;
       own_places()[kConstant + (kOwnColumns + k) * kThreads] =
           i < n ? static_cast<float>(all.work.row_cost[p * n + i]) : of_rows.idle();
     }
@@ -363,7 +365,7 @@ struct RegisterIterations {
   WBM_DEVICE void save_scalings() const {
     const auto saved = own_places();
     WBM_UNROLL
-    for (int k = 0; k < kOwnRows; ++k) saved[k * kThreads] = u[k];
+    for (int k = 0; k < kOwnRows; ++k) saved[k * kThreads] = row_scaling(k);
     WBM_UNROLL
     for (int k = 0; k < kOwnColumns; ++k) saved[(kOwnRows + k) * kThreads] = tile.own_v(k);
   }
@@ -373,7 +375,7 @@ struct RegisterIterations {
   WBM_DEVICE float translation(const Scaling<kHard>& of_rows, const Scaling<kHard>& of_columns, const float* v) const {
     float rows = 0.0f, columns = 0.0f;
     WBM_UNROLL
-    for (int k = 0; k < kOwnRows; ++k) rows += tile.counts_row(k) ? of_rows.target(row_constant(k), u[k]) : 0.0f;
+    for (int k = 0; k < kOwnRows; ++k) rows += tile.counts_row(k) ? of_rows.target(row_constant(k), row_scaling(k)) : 0.0f;
     WBM_UNROLL
     for (int k = 0; k < kOwnColumns; ++k)
       columns += tile.counts_column(k) ? of_columns.target(column_constant(k), v[k]) : 0.0f;
@@ -390,7 +392,7 @@ struct RegisterIterations {
     const double strength = r.hard ? c.kappa : c.hard ? r.kappa
                                                       : r.kappa * c.kappa / (r.kappa + c.kappa);
     saved[kBest] = INFINITY;
-    saved[kSinceBest] = saved[kUntested] = 0.0f;
+    saved[kSinceBest] = 0.0f;
     saved[kSlack] = static_cast<float>(state.slack);
     saved[kGoal] = watches ? fmaxf(static_cast<float>(0.8 * options.tol), kFloatResidual) : -1.0f;
     saved[kLeastScale] = static_cast<float>(0.5 * (r.total + c.total) / state.plan_mass);
@@ -398,70 +400,77 @@ struct RegisterIterations {
     save_scalings();
   }
 
+  // From the row sums s = K v to the next u and v; s becomes u, t becomes v of the own lines.
+  WBM_DEVICE void finish_iteration(const Scaling<kHard>& of_rows, const Scaling<kHard>& of_columns, float* s, float* t) {
+    WBM_UNROLL
+    for (int k = 0; k < kOwnRows; ++k) row_scaling(k) = s[k] = of_rows(row_constant(k), s[k]);
+    tile.column_sums(K, s, t);
+    WBM_UNROLL
+    for (int k = 0; k < kOwnColumns; ++k) t[k] = of_columns(column_constant(k), t[k]);
+  }
+
+  // The plan as it stands, from its row sums u s: its columns are exact, but for the slack. `limit` where the solve goes on;
+  // then its scalings are saved.
+  WBM_DEVICE Outcome test(const Scaling<kHard>& of_rows, const float* s) const {
+    const auto saved = own_places();
+    float error = 0.0f, mass = 0.0f;
+    bool far = false;
+    WBM_UNROLL
+    for (int k = 0; k < kOwnRows; ++k) {
+      const float u = row_scaling(k), r = u * s[k];
+      error += tile.counts_row(k) ? fabsf(r - of_rows.target(row_constant(k), u)) : 0.0f;
+      mass += tile.counts_row(k) ? r : 0.0f;
+      far |= out_of_range(u);
+    }
+    WBM_UNROLL
+    for (int k = 0; k < kOwnColumns; ++k) far |= out_of_range(tile.own_v(k));
+    if (tile.any(far)) return Outcome::far;
+    save_scalings();
+    error = tile.add(error);
+    mass = tile.add(mass);
+    const float residual = (error + mass * saved[kSlack]) * fast_reciprocal(fmaxf(mass, saved[kLeastScale]));
+    const float since_best = residual < saved[kBest] ? 0.0f : saved[kSinceBest] + 1.0f;
+    const float best = fminf(saved[kBest], residual), goal = saved[kGoal];
+    saved[kSlack] = 0.0f;
+    saved[kSinceBest] = since_best;
+    saved[kBest] = best;
+    if (residual <= goal) return Outcome::met;
+    return goal > 0.0f && since_best >= 20.0f && best <= 1e-5f ? Outcome::stalled : Outcome::limit;
+  }
+
   // At most `most` iterations. Saved are then the scalings that were tested last and in range.
   WBM_DEVICE Iterated run(const Scaling<kHard>& of_rows, const Scaling<kHard>& of_columns, int most) {
+    Outcome outcome;
     int due = 0;
     left_to_do()[0] = most;
-    Outcome outcome;
     WBM_ROLLED
     while (true) {
       float s[kOwnRows], t[kOwnColumns];
       tile.row_sums(K, s);
-      if (due == 0) {
-        // The plan as it stands: its columns are exact (but for the slack), its row sums are u s.
-        const auto saved = own_places();
-        float error = 0.0f, mass = 0.0f;
-        bool far = false;
-        WBM_UNROLL
-        for (int k = 0; k < kOwnRows; ++k) {
-          const float r = u[k] * s[k];
-          error += tile.counts_row(k) ? fabsf(r - of_rows.target(row_constant(k), u[k])) : 0.0f;
-          mass += tile.counts_row(k) ? r : 0.0f;
-          far |= out_of_range(u[k]);
-        }
-        WBM_UNROLL
-        for (int k = 0; k < kOwnColumns; ++k) far |= out_of_range(tile.own_v(k));
-        if (tile.any(far)) {
-          outcome = Outcome::far;
-          due = static_cast<int>(saved[kUntested]);
-          break;
-        }
-        save_scalings();
-        error = tile.add(error);
-        mass = tile.add(mass);
-        const float residual = (error + mass * saved[kSlack]) * fast_reciprocal(fmaxf(mass, saved[kLeastScale]));
-        const float since_best = residual < saved[kBest] ? 0.0f : saved[kSinceBest] + 1.0f;
-        const float best = fminf(saved[kBest], residual);
-        const float goal = saved[kGoal];
-        const bool stalled = goal > 0.0f && since_best >= 20.0f && best <= 1e-5f;
-        outcome = residual <= goal ? Outcome::met : stalled ? Outcome::stalled
-                                                            : Outcome::limit;
-        const int left = left_to_do()[0];
-        due = left < kEvery ? left : kEvery;
-        if (outcome != Outcome::limit || due == 0) {
-          due = 0;
-          break;
-        }
-        saved[kSlack] = 0.0f;
-        saved[kSinceBest] = since_best;
-        saved[kBest] = best;
-        saved[kUntested] = static_cast<float>(due);
-        left_to_do()[0] = left - due;
+      outcome = test(of_rows, s);
+      if (outcome == Outcome::far) break;  // back to before the last `due`
+      const int left = left_to_do()[0];
+      due = left < kEvery ? left : kEvery;
+      if (outcome != Outcome::limit || due == 0) {
+        due = 0;
+        break;
       }
-      --due;
-      WBM_UNROLL
-      for (int k = 0; k < kOwnRows; ++k) u[k] = of_rows(row_constant(k), s[k]);
-      tile.column_sums(K, u, t);
-      WBM_UNROLL
-      for (int k = 0; k < kOwnColumns; ++k) t[k] = of_columns(column_constant(k), t[k]);
-      if (!kHard && due == kEvery / 2) {
+      left_to_do()[0] = left - due;
+      finish_iteration(of_rows, of_columns, s, t);
+      if (!kHard && due > 1) {
         const float by = fast_exp2(translation(of_rows, of_columns, t)), back = fast_reciprocal(by);
         WBM_UNROLL
-        for (int k = 0; k < kOwnRows; ++k) u[k] *= by;
+        for (int k = 0; k < kOwnRows; ++k) row_scaling(k) *= by;
         WBM_UNROLL
         for (int k = 0; k < kOwnColumns; ++k) t[k] *= back;
       }
       tile.set_columns(t);
+      WBM_ROLLED
+      for (int k = due; k > 1; --k) {
+        tile.row_sums(K, s);
+        finish_iteration(of_rows, of_columns, s, t);
+        tile.set_columns(t);
+      }
     }
     return {outcome, most - left_to_do()[0] - due};  // those that are taken back do not count
   }

@@ -74,8 +74,8 @@ struct Place {
     window[4 * slot + 3] = tally.unsafe;
   }
 
-  // What all blocks have published, added up in the order of a fixed tree: bitwise the same in every block. One block has nothing to
-  // add to what it has published itself.
+  // What all blocks have published, added up in the order of a fixed tree: bitwise the same in every block. One block has
+  // nothing to add to what it has published itself.
   WBM_FUNCTION Tally collect(int slot) const {
     if (group.size() == 1) return published(0, slot);
     Tally total = {0.0, 0.0, 0.0, 0.0};
