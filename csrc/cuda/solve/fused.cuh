@@ -56,12 +56,12 @@ enum class Outcome { go_on, refine, met, stagnated };
 template <typename T, typename Group>
 WBM_FUNCTION Outcome test_residual(const Place<T, Group>& at, Progress& now, const Tally& rows) {
   const Options& options = at.args.all.options;
-  if (!(options.tol > 0.0) || now.done == 0 || at.watches()) return Outcome::go_on;
+  if (!(options.tol > 0.0) || now.slack == kInf || at.watches()) return Outcome::go_on;
   const double residual = at.residual(rows, now);
   const bool double_sums = now.precise || now.mode == Mode::log;
   if (residual <= options.tol * (1.0 - 1e-6)) {
     if (!double_sums) return Outcome::refine;
-    if (now.exact) return Outcome::met;
+    if (now.double_columns) return Outcome::met;
   }
   now.since_best = residual < now.best ? 0 : now.since_best + 1;
   now.best = fmin(now.best, residual);

@@ -146,7 +146,7 @@ WBM_FUNCTION Step finish_log_iteration(const Place<T, Group>& at, Progress& now)
     at.group.barrier();
   }
   now.slack = at.slack_of(t);
-  now.exact = true;
+  now.double_columns = true;
   ++now.done;
   return rows.unsafe + columns.unsafe == 0.0 ? Step::calm : Step::restless;
 }

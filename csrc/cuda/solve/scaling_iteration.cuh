@@ -255,7 +255,7 @@ WBM_FUNCTION Step finish_scaling_iteration(const Place<T, Group>& at, Progress& 
   now.shift += t * state.inverse_epsilon;
   now.relax = state.rows.hard ? 1.0 : exp(-t / state.rows.kappa);
   now.slack = at.slack_of(t);
-  now.exact = now.precise;
+  now.double_columns = now.precise;
   now.wait = now.pause = 0;
   return Step::accepted;
 }

@@ -13,12 +13,12 @@ struct Progress {
   Mode mode = Mode::log;
   int copy = 0;                 // which of the two copies of Iterates holds the present ones
   bool precise = false;         // sums in float64 from now on
-  bool exact = false;           // the present columns come from float64 sums
+  bool double_columns = false;  // the present columns come from float64 sums
   bool moved = false;           // iterations were accepted since f and g were last written
   bool met = false;             // the scaling criterion is
   double shift = 0.0;           // f / eps = base + shift + ..., g / eps = base - shift + ...
   double relax = 1.0;           // what the last translation multiplies the row targets by
-  double slack = 0.0;           // relative error of the columns that it left
+  double slack = kInf;          // relative error of the columns: 0 after their update, more after a translation, else unknown
   double best = kInf;           // smallest residual in this precision
   std::int32_t since_best = 0;
   std::int64_t done = 0, wait = 0, pause = 0;
