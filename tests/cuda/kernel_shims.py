@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +26,7 @@ from wbm_ext._native import core
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = ROOT / "tests" / "cuda" / "host"
 # _FORTIFY_SOURCE refuses a longjmp to another stack, which is what a fiber is.
+INCLUDES = tuple(f"-I{folder}" for folder in (ROOT / "csrc", SHIM))
 FLAGS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-U_FORTIFY_SOURCE", "-DWBM_CUDA_ON_CPU")
 
 
@@ -35,13 +37,35 @@ def compiled(path: Path, kernels: tuple[str, ...], entries: tuple[str, ...], *de
         pytest.skip("needs a C++ compiler (CXX or g++)")
     sources = [
         *(ROOT / "csrc" / "cuda" / f"{name}.cu" for name in kernels),
-        *(SHIM / f"{name}.cpp" for name in ("fibers", "call", *entries)),
+        *(SHIM / f"{name}.cpp" for name in ("fibers", "races", "call", *entries)),
     ]
-    folders = (f"-I{folder}" for folder in (ROOT / "csrc", SHIM))
-    command = [*compiler, *FLAGS, *definitions, *folders, "-x", "c++", *map(str, sources), "-o", str(path)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
+    _run([*compiler, *FLAGS, *definitions, *INCLUDES, "-x", "c++", *map(str, sources), "-o", str(path)])
     return path
+
+
+def compiled_watched(path: Path, kernels: tuple[str, ...], entries: tuple[str, ...], *definitions: str) -> Path:
+    """The same with every load and store of the kernels seen by ``races.cpp``; the sanitizer's library is not linked."""
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
+    if shutil.which(compiler[0]) is None:
+        pytest.skip("needs a C++ compiler (CXX or g++)")
+    flags = [flag for flag in FLAGS if flag not in ("-shared", "-O2")]
+    objects = [path.with_name(Path(name).name + ".o") for name in kernels]
+
+    def compile_kernels(name: str, target: Path) -> None:
+        source = ROOT / "csrc" / "cuda" / f"{name}.cu"
+        watched = ["-O1", "-fsanitize=thread", "-c", "-x", "c++", str(source), "-o", str(target)]
+        _run([*compiler, *flags, *definitions, *INCLUDES, *watched])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(compile_kernels, kernels, objects))
+    rest = [str(SHIM / f"{name}.cpp") for name in ("fibers", "races", "call", *entries)]
+    _run([*compiler, *FLAGS, "-DWBM_WATCH_ACCESSES", *INCLUDES, *rest, *map(str, objects), "-o", str(path)])
+    return path
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def structure(name: str, *groups: tuple[type, tuple[str, ...]]) -> type[ctypes.Structure]:
@@ -152,11 +176,16 @@ class Shim:
             getattr(self.library, name).restype = ctypes.c_size_t
         for name in ("wbm_run", "wbm_barriers_passed"):
             getattr(self.library, name).restype = ctypes.c_char_p
+        self.library.wbm_accesses.restype = ctypes.c_int64
         assert self.library.wbm_call_bytes() == ctypes.sizeof(self.CALL)
 
     def device(self, multiprocessors: int, shared: int, cluster: int, cooperative: bool, registers: int = 0) -> None:
         """The device from now on; without shared memory every step of an iteration is a launch."""
         self.library.wbm_device(multiprocessors, ctypes.c_size_t(shared), cluster, int(cooperative), registers)
+
+    def accesses(self) -> int:
+        """Of the last run, where the kernels were compiled to be watched."""
+        return self.library.wbm_accesses()
 
     def barriers(self, solves: Callable[[], object]) -> list[str]:
         """Those that are passed meanwhile, by file and line."""
@@ -181,6 +210,11 @@ class Shim:
     def run(self, call: ctypes.Structure, out: dict[str, Guarded], seed: int, dropped: str) -> dict[str, np.ndarray]:
         """What the kernels wrote; an error where one did wrong, or wrote beside its arrays."""
         workspace = Guarded((self.library.wbm_workspace_bytes(ctypes.byref(call)),), np.uint8)
+        self.library.wbm_forget_watched()
+        for name, value in (*out.items(), ("workspace", workspace)):
+            self.library.wbm_watch(
+                ctypes.c_void_p(address(value.array)), ctypes.c_size_t(value.array.nbytes), name.encode()
+            )
         error = self.library.wbm_run(
             ctypes.byref(call), ctypes.c_void_p(address(workspace.array)), ctypes.c_uint64(seed), dropped.encode()
         )

@@ -170,9 +170,8 @@ WBM_FUNCTION bool log_step(const RegisterArguments& args, std::int64_t p, bool t
   update_rows(all, state, p);
   block_barrier();  // f
   log_columns_by_threads<precise>(args, p);
-  block_barrier();  // g
   if (all.options.method == Method::accelerated && all.options.tol > 0.0) translate(all, state, p);
-  block_barrier();  // what the translation has moved, and everyone has read the state
+  block_barrier();  // the potentials
   return false;
 }
 
@@ -480,6 +479,7 @@ struct RegisterIterations {
     const int n = static_cast<int>(all.problem.n), m = static_cast<int>(all.problem.m);
     const double epsilon = all.work.states[p].epsilon;
     const auto saved = own_places();
+    block_barrier();  // everyone has read the potentials that K was built from
     WBM_UNROLL
     for (int k = 0; k < kOwnRows; ++k) {
       const int i = tile.row(k);
@@ -556,7 +556,6 @@ solve_in_registers(WBM_ARGUMENTS RegisterArguments args) {
   for (std::int64_t p = block_x(); p < args.all.problem.batch; p += grid_x()) {
     open_problem(args, p);
     if (!args.all.work.states[p].finished) solve_problem<Tile>(args, p);
-    block_barrier();  // everyone has read the state
   }
 }
 

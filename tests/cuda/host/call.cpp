@@ -12,6 +12,11 @@ void wbm_device(int multiprocessors, std::size_t shared, int cluster, int cooper
   cuda_on_cpu::configure_device({multiprocessors, shared, cluster, cooperative != 0, registers});
 }
 
+// Device memory that kernels compiled with -fsanitize=thread are watched in; what they were seen to do.
+void wbm_watch(const void* begin, std::size_t bytes, const char* name) { cuda_on_cpu::watch(begin, bytes, name, false); }
+void wbm_forget_watched() { cuda_on_cpu::forget_watched(); }
+std::int64_t wbm_accesses() { return cuda_on_cpu::accesses(); }
+
 void wbm_forget_barriers() { cuda_on_cpu::forget_barriers(); }
 // The host's numbers of 16 bits, there and back.
 void wbm_lengthen(const std::uint16_t* bits, double* values, std::int64_t count, int bits16) {

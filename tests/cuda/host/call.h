@@ -47,7 +47,8 @@ const char* attempt(std::uint64_t seed, const char* dropped_barrier, const Work&
   try {
     cuda_on_cpu::configure(seed, dropped_barrier);
     work();
-    return nullptr;
+    message = cuda_on_cpu::faults();
+    return message.empty() ? nullptr : message.c_str();
   } catch (const std::exception& thrown) {
     message = thrown.what();
     return message.c_str();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <limits>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -37,6 +38,7 @@ struct Fiber {
   Place place;
   int index;  // in its block
   int slot;
+  int block_barriers = 0, wide_barriers = 0;  // passed
 };
 
 struct Warp {
@@ -74,7 +76,7 @@ jmp_buf scheduler;
 const std::function<void()>* body = nullptr;
 std::string error, dropped, passed;
 std::vector<std::pair<const char*, int>> sites;
-std::uint64_t random_state = 1, serials = 0;
+std::uint64_t random_state = 1, serials = 0, launches = 0;
 wbm::cuda::Limits limits{3, 0, 1, false, 0};
 
 std::uint64_t random_below(std::uint64_t bound) {  // splitmix64
@@ -101,7 +103,13 @@ void fiber_main() {
       error = thrown.what();
     }
     current->done = true;
-    ++gang[current->slot].done;
+    Block& own = gang[current->slot];
+    if (++own.done == threads_of_block && cluster > 1) {
+      // A peer that still reads the shared memory of a block that has left reads what is no longer there.
+      Stamp last = now();
+      last.block_barriers = std::numeric_limits<std::int32_t>::max();
+      touch(own.shared.data(), own.shared.size(), true, last);
+    }
     leave();
   }
 }
@@ -183,9 +191,11 @@ void start_block(int slot, std::int64_t x, std::int64_t y) {
   own.any = false;
   own.done = 0;
   std::fill(own.shared.begin(), own.shared.end(), 0xff);
+  watch(own.shared.data(), own.shared.size(), "shared memory of the launch", true);
   for (int index = 0; index < threads_of_block; ++index) {
     Fiber* fiber = fiber_for(slot * threads_of_block + index);
     fiber->done = false;
+    fiber->block_barriers = fiber->wide_barriers = 0;
     fiber->index = index;
     fiber->slot = slot;
     fiber->place = {index % block_extent.x, index / block_extent.x};
@@ -275,8 +285,14 @@ void forget_barriers() {
   sites.clear();
 }
 
+Stamp now() {
+  if (!current) return {};
+  return {launches, gang[current->slot].serial, current->index, current->block_barriers, current->wide_barriers};
+}
+
 void run(const wbm::cuda::Shape& shape, const std::function<void()>& kernel) {
   check(shape);
+  ++launches;
   body = &kernel;
   threads_of_block = static_cast<int>(shape.block.x * shape.block.y);
   block_extent = {static_cast<int>(shape.block.x), static_cast<int>(shape.block.y)};
@@ -294,6 +310,7 @@ void run(const wbm::cuda::Shape& shape, const std::function<void()>& kernel) {
       start_block(static_cast<int>(j), (k * together + j) % grid[0], (k * together + j) / grid[0]);
     run_gang();
   }
+  current = nullptr;
 }
 
 void fail(const std::string& message) {
@@ -319,6 +336,7 @@ bool barrier(const char* file, int line, bool value, bool may_be_dropped) {
     release(own.meeting.waiting);
   }
   leave();
+  ++current->block_barriers;
   return gang[current->slot].result;
 }
 
@@ -330,6 +348,8 @@ void wide_barrier(const void* counter, int blocks, const char* file, int line) {
   gather(meeting, file, line, "group");
   if (static_cast<int>(meeting.waiting.size()) == blocks * threads_of_block) release(meeting.waiting);
   leave();
+  ++current->block_barriers;
+  ++current->wide_barriers;
 }
 
 unsigned char* dynamic_memory(int of) {

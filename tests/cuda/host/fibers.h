@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "races.h"
 #include "short_floats.h"
 
 namespace cuda_on_cpu {
@@ -65,6 +66,7 @@ class SharedArray {
     if (mine.serial == block_serial) return;
     mine.serial = block_serial;
     mine.data.resize(kCount * sizeof(T));
+    watch(mine.data.data(), mine.data.size(), "shared memory", true);
     std::memset(mine.data.data(), 0xff, mine.data.size());
   }
 
@@ -169,11 +171,13 @@ inline int afresh(int x) { return x; }
 
 inline void atomic_or(std::int32_t* address, std::int32_t bits) {
   cuda_on_cpu::perhaps_yield();
+  const cuda_on_cpu::Unwatched atomic;
   *address |= bits;
 }
 
 inline void atomic_max(std::uint64_t* address, std::uint64_t value) {
   cuda_on_cpu::perhaps_yield();
+  const cuda_on_cpu::Unwatched atomic;
   if (value > *address) *address = value;
 }
 
