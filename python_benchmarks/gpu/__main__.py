@@ -1,11 +1,14 @@
 """The CUDA solver on this machine's GPU: correctness in float64 first, then times against their goals.
 
     python -m python_benchmarks.gpu                 # everything; writes results/gpu-<device>-<date>.json
+    python -m python_benchmarks.gpu --out DIR --minutes 6
     python -m python_benchmarks.gpu --quick         # small sizes, short timings, nothing kept
     python -m python_benchmarks.gpu --checks-only
 
-Exit code 0: all checks right and all goals met; 1: not; 2: no GPU here. A size is not timed where a check of it fails.
-A check or a timing that takes the device with it, or that never ends, is recorded as such; the others go on.
+Exit code 0: all checks right and all goals met; 1: not; 2: no GPU here. Records are written after every
+check and time. A failed check cancels no time: the time says how many checks of its size have failed, and does not
+count as met. A check or a timing that takes the device with it, or that never ends, is recorded as such; the others go
+on.
 """
 
 from __future__ import annotations
@@ -33,10 +36,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--checks-only", action="store_true", help="no times")
     found.add_argument("--seed", type=int, default=None, help="of all random data; default: a new one, kept")
     found.add_argument("--budget", type=float, default=1.0, help="seconds for the repeats of one timing; quick 0.1")
-    found.add_argument("--minutes", type=float, default=10.0, help="when the last one may begin; default 10")
+    found.add_argument("--out", type=Path, default=None, metavar="DIR",
+                       help="folder of results and records; default python_benchmarks/results")  # fmt: skip
+    found.add_argument("--minutes", type=float, default=6.0, help="when the last one may begin; default 6")
     found.add_argument("--limit", type=float, default=120.0, help="seconds that one may take; default 120")
-    found.add_argument("--partial", type=Path, default=HERE.parent / "results" / "gpu.json", metavar="FILE",
-                       help="where records are kept meanwhile")  # fmt: skip
+    found.add_argument("--partial", type=Path, default=None, metavar="FILE",
+                       help="where records are kept meanwhile; default gpu.json in DIR, else in results/")  # fmt: skip
     return found
 
 
@@ -69,10 +74,10 @@ def work(options: argparse.Namespace) -> int:
             store.put(task.key, {"error": "not run: no time left (--minutes)"})
     store.content["records"] = {task.key: store.records[task.key] for task in tasks}
     store.finish()
-    return told(store, options)
+    return summary(store, options)
 
 
-def told(store: harness.Store, options: argparse.Namespace) -> int:
+def summary(store: harness.Store, options: argparse.Namespace) -> int:
     """The checks, then a line a timing; the file; the exit code."""
     of_checks = {key: record for key, record in store.records.items() if key.startswith("check|")}
     wrong = [text for key, record in of_checks.items() if (text := checks.verdict(key.split("|")[1], record))]
@@ -84,11 +89,10 @@ def told(store: harness.Store, options: argparse.Namespace) -> int:
         for key, record in timings.items():
             print(times.line(key, record))
     if not (options.quick or options.checks_only):
-        target = (
-            HERE / "results" / f"gpu-{gpu.short_name(store.content['machine']['gpu'])}-{datetime.date.today()}.json"
-        )
+        name = f"gpu-{gpu.short_name(store.content['machine']['gpu'])}-{datetime.date.today()}.json"
+        target = (options.out or HERE / "results") / name
         harness.write_json(target, store.content)
-        print("wrote", target.relative_to(HERE.parent))
+        print("wrote", target)
     return 0 if right and all(record.get("met") for record in timings.values()) else 1
 
 
@@ -97,6 +101,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(given)
     if options.seed is None:
         options.seed = secrets.randbelow(2**31)
+    if options.partial is None:
+        options.partial = (options.out or HERE.parent / "results") / "gpu.json"
+    options.partial.parent.mkdir(parents=True, exist_ok=True)
     if supervised.is_child():
         return work(options)
     if reason := gpu.missing():

@@ -26,10 +26,10 @@ from python_benchmarks.gpu.timing import captured, timed
 from wbm_ext.losses.balancing import balance
 
 # seconds for an iteration of one problem, float32, by n = m
-PER_ITERATION = {64: 1.5e-6, 128: 1.5e-6, 224: 1.5e-6, 512: 2.5e-6, 1024: 4e-6, 2048: 6e-6}
-BANDWIDTH = {4096: 0.8, 16384: 0.8}  # share of the copy bandwidth, one read of D an iteration
-BATCH = (1024, 64, 100, 150e-6)  # problems, n = m, iterations, seconds in all
-WBM = {0.05: 0.4e-3, 0.01: 2e-3}  # seconds forward + backward by relative epsilon
+PER_ITERATION = {64: 0.4e-6, 128: 1e-6, 224: 1e-6, 512: 2e-6, 1024: 3e-6, 2048: 5e-6}
+BANDWIDTH = {4096: 0.85, 16384: 0.85}  # share of the copy bandwidth, one read of D an iteration
+BATCH = (1024, 64, 100, 60e-6)  # problems, n = m, iterations, seconds in all
+WBM = {0.05: 0.3e-3, 0.01: 1.5e-3}  # seconds forward + backward by relative epsilon
 WBM_SHAPES = ((256, 256), (41, 471))
 RESIDUAL = {torch.float64: 1e-9, torch.float32: 1e-6}  # what float32 reaches at these epsilons
 BACKWARD = (64, 256, 1024)
@@ -160,8 +160,8 @@ def backward(n: int, settings: Settings) -> Record:
         "forward": there.record(),
         "backward": back.record(),
         "ratio": ratio,
-        "goal": 1.0,
-        "met": ratio <= 1.0,
+        "goal": 0.8,
+        "met": ratio <= 0.8,
     }
 
 
@@ -176,9 +176,9 @@ def tasks(settings: Settings) -> list[Task]:
 
     def add(section: str, case: str, size: str, run: Callable[..., Record], *arguments: Any) -> None:
         def record(store: Store) -> Record:
-            if wrong := wrong_at(size, store):
-                raise ValueError(f"not timed: {len(wrong)} checks of the size {size} failed, first: {wrong[0]}")
-            return run(*arguments, settings)
+            wrong = wrong_at(size, store)
+            found = run(*arguments, settings)
+            return found | {"failed_checks": wrong, "met": False} if wrong else found
 
         found.append(Task(f"{section}|{case}|wbm_ext", record))
 
@@ -210,5 +210,7 @@ def line(key: str, record: Record) -> str:
     shown = next((name for name in UNITS if name in record), None)
     unit, scale = UNITS[shown] if shown else ("µs", 1e6)
     figure = record[shown] if shown else record["seconds"]["median"]
-    verdict = {True: "met", False: "not met"}[bool(record["met"])]
-    return f"{', '.join(key.split('|')[:2])}: {figure * scale:.3g} {unit}, goal {record['goal'] * scale:.3g}, {verdict}"
+    outcome = "met" if record["met"] else "not met"
+    if wrong := record.get("failed_checks"):
+        outcome += f" ({len(wrong)} checks of its size failed, first: {wrong[0]})"
+    return f"{', '.join(key.split('|')[:2])}: {figure * scale:.3g} {unit}, goal {record['goal'] * scale:.3g}, {outcome}"
