@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ TRANSPORT: Mapping[str, Mapping[str, Any]] = {
 }
 """Settings of WBM in batches, chosen on the draws of ``TUNING``."""
 
-TRIES: Mapping[str, Callable[..., Array]] = {
+TRIES: Mapping[str, partial[Array]] = {
     "debiased transport, batches of 1,024": partial(batch_weights, objective="debiased", batch=1024, steps=50),
     "split-batch transport": partial(batch_weights, objective="split", batch=192, steps=300, epsilon=0.2),
     "moments, then split-batch transport": partial(batch_weights, objective="split", batch=192, steps=300),

@@ -54,9 +54,10 @@ def page(summary: pd.DataFrame, tests: pd.DataFrame, verdict: dict[str, pd.DataF
         f"Settings of WBM and of the attempts were chosen on draws {', '.join(map(str, TUNING))}, which are not "
         "reported; the best flat control is chosen on the reported draws, in its own favour. All weights but those of "
         "IPS are self-normalised. Floored, mixed and tempered propensities stand at WBM's effective sample size (on "
-        "embeddings); floor and mixture cannot fall below that of the given weights and stay there.",
+        "embeddings); floor and mixture cannot fall below that of the given weights and stay there. "
+        "No published figure is of this matrix, so none stands beside.",
         "## What follows",
-        *conclusions(tests, verdict, draws),
+        *conclusions(tests, verdict),
         "![Error of SNIPS by the share of a constant in the propensities](errors.png)",
     ]
     for outcome, title in (
@@ -78,7 +79,7 @@ def page(summary: pd.DataFrame, tests: pd.DataFrame, verdict: dict[str, pd.DataF
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def conclusions(tests: pd.DataFrame, verdict: dict[str, pd.DataFrame], draws: int) -> list[str]:
+def conclusions(tests: pd.DataFrame, verdict: dict[str, pd.DataFrame]) -> list[str]:
     """Sentences that follow from the tests alone."""
     if not verdict:
         return ["One draw has no interval: nothing follows."]
@@ -97,12 +98,15 @@ def conclusions(tests: pd.DataFrame, verdict: dict[str, pd.DataFrame], draws: in
         if len(safe):
             text += f" Beating all of them somewhere and losing to none: {_names(safe)}."
         lines.append(f"- {text}")
-    rows = tests[(tests.outcome == "SNIPS, all") & (tests.method == f"WBM, on {FEATURES[0]}")]
-    for role in ("best flat", "entropy balancing"):
-        told = "; ".join(
-            f"{r.selection}, {r.propensity}: {_difference(r)}" for r in rows[rows.role == role].itertuples()
-        )
-        lines.append(f"- WBM on embeddings minus {role}, SNIPS over all matrices: {told} ({draws} draws).")
+    for name, features, role in (
+        ("WBM", FEATURES[0], "best flat"),
+        ("WBM", FEATURES[0], "entropy balancing"),
+        *(("split-batch transport", features, "entropy balancing") for features in FEATURES),
+    ):
+        own = (tests.outcome == "SNIPS, all") & (tests.method == f"{name}, on {features}") & (tests.role == role)
+        told = "; ".join(f"{r.selection}, {r.propensity}: {_difference(r)}" for r in tests[own].itertuples())
+        if told:
+            lines.append(f"- {name}, on {features}, minus {role}, SNIPS over all matrices: {told}.")
     return ["\n".join(lines)]
 
 

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from python_benchmarks.known_truth.draw import ESTIMATORS, LOSSES, UNWEIGHTED, Draw
-from python_benchmarks.known_truth.methods import all_weights
+from python_benchmarks.known_truth.methods import TRANSPORT, TRIES, all_weights
 from python_benchmarks.known_truth.world import PREDICTIONS, true_propensity
 
 Array = NDArray[np.float64]
@@ -80,7 +80,11 @@ def conduct(
     truth: Array, selections: tuple[str, ...], draws: range, propensities: tuple[str, ...], journal: Path, jobs: int
 ) -> pd.DataFrame:
     """Run what the journal lacks, draw by draw, and return all rows; an interrupt loses the draws under way only."""
-    setting = {"truth": [*truth.shape, float(truth.sum())], "propensities": list(propensities)}
+    setting = {
+        "truth": [*truth.shape, float(truth.sum())],
+        "propensities": list(propensities),
+        "methods": {**TRANSPORT, **{name: {"by": one.func.__name__, **one.keywords} for name, one in TRIES.items()}},
+    }
     records = _read(journal, setting)
     missing = [(s, d) for d in draws for s in selections if (s, d) not in records]
     with journal.open("w") as file:
