@@ -38,6 +38,9 @@ TUNING = (1000, 1001, 1002)
 FLAT = (GIVEN, CONSTANT, "floored", "mixed with a constant", "tempered")
 """The last three at the effective sample size of WBM on embeddings."""
 
+UNSCALED = ("mixed with a constant", "tempered")
+"""Weights without a scale of their own: the inverse propensity estimate is not defined for them."""
+
 
 def controls_of(features: str) -> tuple[str, ...]:
     """Names of the balancing controls on the same features."""

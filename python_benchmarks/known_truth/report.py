@@ -132,6 +132,8 @@ def unweighted(part: pd.DataFrame, outcome: str) -> str:
 
 
 def _cell(row: Any, outcome: str) -> str:
+    if pd.isna(row[outcome]):
+        return "-"
     half = row[f"{outcome} ±"]
     return f"{row[outcome]:.3f}" + ("" if pd.isna(half) else f" ± {half:.3f}")
 
@@ -153,6 +155,8 @@ def table(part: pd.DataFrame, outcome: str) -> str:
     cells = part.set_index(["method", "propensity"])
     for method in methods_of(part):
         values = [_cell(cells.loc[(method, c)], outcome) if (method, c) in cells.index else "-" for c in columns]
+        if set(values) == {"-"}:
+            continue
         lines.append(f"| {method} | " + " | ".join(values) + " |")
     return "\n".join(lines)
 

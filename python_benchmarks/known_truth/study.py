@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from python_benchmarks.known_truth.draw import ESTIMATORS, LOSSES, UNWEIGHTED, Draw
-from python_benchmarks.known_truth.methods import TRANSPORT, TRIES, all_weights
+from python_benchmarks.known_truth.methods import TRANSPORT, TRIES, UNSCALED, all_weights
 from python_benchmarks.known_truth.world import PREDICTIONS, true_propensity
 
 Array = NDArray[np.float64]
@@ -57,7 +57,8 @@ def run_draw(truth: Array, selection: str, seed: int, propensities: tuple[str, .
     ]
     for propensity in propensities:
         for method, w in all_weights(draw, propensity, tries=propensity in TRIED).items():
-            errors = together({key: draw.errors(w, *key) for key in keys}, ESTIMATORS)
+            defined = [name for name in ESTIMATORS if name != "IPS" or method not in UNSCALED]
+            errors = together({key: draw.errors(w, *key) for key in keys}, tuple(defined))
             rows.append(
                 {"method": method, "propensity": propensity} | errors
                 | ({"system": round(draw.system_error(w), 6)} if propensity in TRIED else {})
