@@ -62,7 +62,7 @@ void bind_codes(py::module_& module) {
           "INVALID_STRENGTH"_a = code(wbm::kInvalidStrength), "INVALID_INIT"_a = code(wbm::kInvalidInit)));
 }
 
-// Whether Python has a signal to deliver (Ctrl-C); its handler runs here, and what it raises is kept for later.
+// Whether Python has a signal to deliver (Ctrl-C); its handler runs here, and what it raises stays set until the solve has ended.
 bool signal_pending() {
   py::gil_scoped_acquire lock;
   return PyErr_CheckSignals() != 0 || PyErr_Occurred();

@@ -375,7 +375,7 @@ def solve(
         return _solve_transformed(problem, options, read), adjoint
     if requires_gradient(problem):
         if not wanted.potentials:
-            wanted = wanted._replace(potentials=True)
+            wanted = Wanted(wanted.sharp, wanted.regularized, True, wanted.report)
         call = _Call(problem, options, wanted, read, adjoint)
         outputs: Any = _Eager.apply(*problem[:5], call)  # type: ignore[no-untyped-call]
         solution, unsolved = Solution(*outputs, *call.solution[4:]), call.unsolved

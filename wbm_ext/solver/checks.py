@@ -37,10 +37,14 @@ _PLAIN = {Tensor, torch.nn.Parameter, type(None)}
 _TYPES = (torch.float32, torch.float64, *_SHORT)
 
 
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
+_is_compiling = torch.compiler.is_compiling
+
+
 def is_transformed(*values: Tensor | None) -> bool:
     """Whether values are followed: a graph is being traced, or ``torch.func`` or forward mode is at work."""
     return (
-        torch.compiler.is_compiling()
+        _is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._get_tracing_state() is not None
@@ -51,8 +55,10 @@ def is_transformed(*values: Tensor | None) -> bool:
 
 def is_followed(*upstream: Tensor | None) -> bool:
     """The same of upstream gradients, which may besides be many in one (``is_grads_batched``)."""
-    batched = torch._C._functorch.is_legacy_batchedtensor
-    return is_transformed(*upstream) or any(x is not None and batched(x) for x in upstream)
+    for x in upstream:
+        if x is not None and _is_batched(x):
+            return True
+    return is_transformed(*upstream)
 
 
 def _require_tensor(name: str, value: object) -> Tensor:

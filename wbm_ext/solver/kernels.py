@@ -9,7 +9,6 @@ enqueued on the current stream without waiting for it. With ``WBM_BACKEND=refere
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -127,19 +126,19 @@ def _allocate(
     D: Tensor, options: Options, wanted: Wanted, costs: torch.dtype, default_epsilon: bool
 ) -> tuple[Tensor | None, ...]:
     """Memory for the fields of a solution that are wanted, on the device of D."""
-    new, lead, (n, m) = partial(torch.empty, device=D.device), D.shape[:-2], D.shape[-2:]
+    new, device, lead, (n, m) = torch.empty, D.device, D.shape[:-2], D.shape[-2:]
     unrolled, report = options.gradient == UNROLLED, wanted.report
     return (
-        new(lead, dtype=costs) if wanted.sharp else None,
-        new(lead, dtype=costs) if wanted.regularized else None,
-        new((*lead, n), dtype=_REAL) if wanted.potentials else None,
-        new((*lead, m), dtype=_REAL) if wanted.potentials else None,
-        new(lead, dtype=_REAL) if report else None,
-        new(lead, dtype=_REAL) if report else None,
-        new(lead, dtype=torch.int64) if report or unrolled else None,
-        new(lead, dtype=torch.int32) if report else None,
-        new((*(lead or (1,)), options.max_iter + 1, n + m), dtype=_REAL) if unrolled else None,
-        new(lead, dtype=_REAL) if report or (default_epsilon and wanted.potentials) else None,
+        new(lead, dtype=costs, device=device) if wanted.sharp else None,
+        new(lead, dtype=costs, device=device) if wanted.regularized else None,
+        new((*lead, n), dtype=_REAL, device=device) if wanted.potentials else None,
+        new((*lead, m), dtype=_REAL, device=device) if wanted.potentials else None,
+        new(lead, dtype=_REAL, device=device) if report else None,
+        new(lead, dtype=_REAL, device=device) if report else None,
+        new(lead, dtype=torch.int64, device=device) if report or unrolled else None,
+        new(lead, dtype=torch.int32, device=device) if report else None,
+        new((*(lead or (1,)), options.max_iter + 1, n + m), dtype=_REAL, device=device) if unrolled else None,
+        new(lead, dtype=_REAL, device=device) if report or (default_epsilon and wanted.potentials) else None,
     )
 
 
@@ -204,7 +203,7 @@ def gradient(
         return _gradient_on_cuda(problem, solution, upstream, mode, max_iter), None
     record = _Record(problem)
     D = record.D
-    new, lead, (n, m), costs = partial(torch.empty, device=D.device), D.shape[:-2], D.shape[-2:], D.dtype
+    new, device, lead, (n, m), costs = torch.empty, D.device, D.shape[:-2], D.shape[-2:], D.dtype
     _, _, f, g, _, _, iterations, _, history, _ = solution
     sharp, regularized, q_f, q_g = upstream
     inputs = (
@@ -216,10 +215,12 @@ def gradient(
         _float64(_UPSTREAM, q_g),
     )
     gradients = Gradients(
-        new(D.shape, dtype=costs) if wanted[0] or mode == UNROLLED else None,  # there the unrolled gradient adds up
-        new((*lead, n), dtype=record.masses) if wanted[1] else None,
-        new((*lead, m), dtype=record.masses) if wanted[2] else None,
-        new(lead, dtype=_REAL),
+        new(D.shape, dtype=costs, device=device)
+        if wanted[0] or mode == UNROLLED
+        else None,  # there the unrolled gradient adds up
+        new((*lead, n), dtype=record.masses, device=device) if wanted[1] else None,
+        new((*lead, m), dtype=record.masses, device=device) if wanted[2] else None,
+        new(lead, dtype=_REAL, device=device),
     )
     largest = core.cpu_gradient(
         record.numbers,

@@ -8,7 +8,7 @@ fields of these records, in their order), kernels, and the twin in plain torch.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -106,10 +106,7 @@ class Solution(NamedTuple):
 
 def found_at(f: Tensor, g: Tensor, iterations: Tensor | None, history: Tensor | None) -> Solution:
     """What a backward needs of a solution."""
-    nothing: Any = None
-    return Solution(
-        nothing, nothing, f, g, nothing, nothing, cast("Tensor", iterations), nothing, cast("Tensor", history), nothing
-    )
+    return Solution(None, None, f, g, None, None, iterations, None, history, None)  # type: ignore[arg-type]
 
 
 class Upstream(NamedTuple):

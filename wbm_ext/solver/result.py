@@ -160,10 +160,10 @@ class SinkhornResult:
         """
         if torch.compiler.is_compiling():
             return self._make_plan()
-        kept = self.__dict__.get("_plan")
-        if kept is None:
-            kept = self.__dict__["_plan"] = self._make_plan()
-        return kept
+        plan = self.__dict__.get("_plan")
+        if plan is None:
+            plan = self.__dict__["_plan"] = self._make_plan()
+        return plan
 
     def _make_plan(self) -> Tensor:
         D, changed = self._D, None if torch.compiler.is_compiling() else self._stale()
