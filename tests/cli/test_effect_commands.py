@@ -142,12 +142,12 @@ def test_interrupting_says_what_was_kept_and_how_to_go_on(wbm, units, monkeypatc
         if epoch == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(TimeLimit, "on_epoch_start", interrupt)
     words = ("fit", units, "-s", "tarnet", *ROLES, *SMALL[2:], "-p", "epochs=4")
-    done = wbm(*words)
-    assert done.exit_code == 130
-    assert "interrupted: nothing was kept; --checkpoint FILE keeps a fit" in done.stderr
-    done = wbm(*words, "--checkpoint", "c")
+    with monkeypatch.context() as patch:
+        patch.setattr(TimeLimit, "on_epoch_start", interrupt)
+        done = wbm(*words)
+        assert done.exit_code == 130
+        assert "interrupted: nothing was kept; --checkpoint FILE keeps a fit" in done.stderr
+        done = wbm(*words, "--checkpoint", "c")
     assert "c holds the run after epoch 2: start it again with resume=True (--resume) to go on" in done.stderr
-    monkeypatch.undo()
     assert wbm(*words, "--checkpoint", "c", "--resume").exit_code == 0

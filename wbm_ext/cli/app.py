@@ -14,6 +14,7 @@ from wbm_ext.cli import (
     exporting,
     fitting,
     predicting,
+    splitting,
 )
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command()(environment.info)
 app.command()(catalogue.systems)
 catalogue.data.command()(exporting.export)
 app.add_typer(catalogue.data, name="data")
+app.command()(splitting.split)
 app.command()(fitting.fit)
 app.command()(evaluating.evaluate)
 app.command()(predicting.predict)

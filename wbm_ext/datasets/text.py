@@ -11,6 +11,7 @@ import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -82,6 +83,27 @@ class Table:
             raise DatasetError(
                 f"{self.path}: {name} must be a finite number; got {_shown(column[row])} in {self.place(row)}, "
                 f"column {name!r}"
+            )
+        return values
+
+    def times(self, name: str) -> NDArray[np.float64]:
+        """Return a column of numbers or of dates such as 2021-03-05 (with or without a time of day) as numbers.
+
+        Raises
+        ------
+        DatasetError
+            A cell that is neither; the message holds file, place and cell.
+        """
+        cells = self.column(name).tolist()
+        values, bad = parse_numbers(cells)
+        if bad.any():
+            stamps = {cell: _seconds(cell) for cell in set(cells)}
+            values = np.array([stamps[cell] for cell in cells])
+        if np.isnan(values).any():
+            row = int(np.argmax(np.isnan(values)))
+            raise DatasetError(
+                f"{self.path}: {name} must hold times, numbers or dates such as 2021-03-05; got {_shown(cells[row])} "
+                f"in {self.place(row)}"
             )
         return values
 
@@ -328,6 +350,15 @@ def _from_arrow(column: Any, types: Any) -> tuple[NDArray, bool]:
     # of whatever else a file may hold (dates, lists) the text; who uses the column says whether it can be used
     cells[:] = values if number else [None if value is None else str(value) for value in values]
     return cells, not number
+
+
+def _seconds(cell: object) -> float:
+    """Return the seconds since 1970 of a date in ISO 8601, NaN of anything else."""
+    try:
+        stamp = datetime.fromisoformat(str(cell))
+    except ValueError:
+        return float("nan")
+    return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
 
 
 def _shown(cell: object) -> str:
