@@ -66,7 +66,7 @@ struct Options {
   std::int64_t max_iter = 1000;      // one iteration = the f update, then the g update
   const double* init_g = nullptr;    // (batch, m), nullptr = 0
   int threads = 1;
-  Interrupt* interrupt = nullptr;    // CPU only: asked now and then whether to stop
+  Interrupt* interrupt = nullptr;    // CPU only: looked at now and then; raised, the call throws Interrupted
 };
 
 // Where the answers go. Gauge of f, g with both marginals hard: <a,f>/sum(a) = <b,g>/sum(b).
@@ -108,6 +108,7 @@ struct Adjoint {
   std::int64_t max_iter = 0;
   int threads = 1;
   const SavedPlan* const* saved = nullptr;         // (batch) what the solve of the same problem has kept
+  Interrupt* interrupt = nullptr;                  // CPU only
 };
 
 }  // namespace wbm

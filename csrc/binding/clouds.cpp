@@ -6,9 +6,9 @@
 #include <memory>
 #include <tuple>
 
+#include "binding/interruptible.h"
 #include "binding/problem_in.h"
 #include "cpu/cloud/solver.h"
-#include "cpu/runtime/interrupt.h"
 
 namespace py = pybind11;
 
@@ -17,8 +17,6 @@ namespace {
 
 using cpu::CloudInput;
 using cpu::CloudSolution;
-
-bool (*signal_pending)() = nullptr;
 
 // points and masses as float64 addresses with their sizes: x, y, a, b, n, m, dimension
 using CloudNumbers = std::tuple<Address, Address, Address, Address, std::int64_t, std::int64_t, std::int64_t>;
@@ -40,40 +38,33 @@ CloudInput input_of(const CloudNumbers& numbers) {
 std::unique_ptr<CloudSolution> solve_clouds(
     const CloudNumbers& numbers,
     const std::tuple<double, double, double, int, bool, double, std::int64_t, std::int64_t, int>& how) {
-  Interrupt interrupt(signal_pending);
   std::unique_ptr<CloudSolution> solution;
-  {
-    py::gil_scoped_release release;
+  interruptibly([&](Interrupt* interrupt) {
     CloudInput input = input_of(numbers);
     int reference;
     std::tie(input.epsilon, input.kappa[0], input.kappa[1], reference, input.euclidean, input.tol, input.max_iter, input.memory,
              input.threads) = how;
     input.reference = static_cast<Reference>(reference);
-    input.interrupt = &interrupt;
+    input.interrupt = interrupt;
     solution = std::make_unique<CloudSolution>(input);
-  }
-  if (PyErr_Occurred()) throw py::error_already_set();
+  });
   return solution;
 }
 
 double gradient(const CloudSolution& solution, double sharp, double regularized,
                 const std::tuple<Address, Address, Address, Address>& where, int threads) {
-  Interrupt interrupt(signal_pending);
   double residual = 0.0;
-  {
-    py::gil_scoped_release release;
+  interruptibly([&](Interrupt* interrupt) {
     const auto [x, y, a, b] = where;
     residual = solution.gradient(sharp, regularized, at<double>(x), at<double>(y), at<double>(a), at<double>(b), threads,
-                                 &interrupt);
-  }
-  if (PyErr_Occurred()) throw py::error_already_set();
+                                 interrupt);
+  });
   return residual;
 }
 
 }  // namespace
 
-void bind_clouds(py::module_& module, bool (*pending)()) {
-  signal_pending = pending;
+void bind_clouds(py::module_& module) {
   py::class_<CloudSolution>(module, "CloudSolution", "A solve between point clouds; see csrc/cpu/cloud/solver.h.")
       .def("report",
            [](const CloudSolution& s) {

@@ -5,6 +5,6 @@
 
 namespace wbm {
 
-void bind_clouds(pybind11::module_& module, bool (*signal_pending)());
+void bind_clouds(pybind11::module_& module);
 
 }  // namespace wbm

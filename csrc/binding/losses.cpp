@@ -7,8 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "binding/interruptible.h"
 #include "binding/problem_in.h"
-#include "cpu/runtime/interrupt.h"
 #include "cpu/loss/group_loss.h"
 
 namespace py = pybind11;
@@ -23,15 +23,13 @@ using cpu::OutcomeLoss;
 using cpu::LossReport;
 using cpu::LossSolve;
 
-bool (*signal_pending)() = nullptr;
-
 // method, tol, max_iter, epsilon (NaN: the default), kappa of rows and columns, reference, gradient, threads, differentiable
 using SolveNumbers = std::tuple<int, double, std::int64_t, double, double, double, int, int, int, bool>;
 
-LossSolve solve_of(const SolveNumbers& numbers, Interrupt& interrupt) {
+LossSolve solve_of(const SolveNumbers& numbers, Interrupt* interrupt) {
   const auto [method, tol, max_iter, epsilon, kappa_rows, kappa_columns, reference, gradient, threads, differentiable] = numbers;
   return {static_cast<Method>(method),       tol,     max_iter,   epsilon, {kappa_rows, kappa_columns},
-          static_cast<Reference>(reference), static_cast<Gradient>(gradient), threads, &interrupt, differentiable};
+          static_cast<Reference>(reference), static_cast<Gradient>(gradient), threads, interrupt, differentiable};
 }
 
 // The loss (None where it is not done), its number of rows, effective sample sizes, mass, residual.
@@ -40,15 +38,12 @@ using Made = std::tuple<std::unique_ptr<T>, std::int64_t, double, double, double
 
 template <typename T, typename Make>
 Made<T> made(const SolveNumbers& numbers, const Make& make) {
-  Interrupt interrupt(signal_pending);
   LossReport report;
   std::unique_ptr<T> loss;
-  {
-    py::gil_scoped_release release;
+  interruptibly([&](Interrupt* interrupt) {
     loss = make(solve_of(numbers, interrupt), report);
     if (!report.done) loss.reset();
-  }
-  if (PyErr_Occurred()) throw py::error_already_set();
+  });
   return {std::move(loss), report.rows, report.ess_rows, report.ess_columns, report.mass, report.residual};
 }
 
@@ -134,8 +129,7 @@ void distances_gradient(Address w, Address x, Address y, const SetNumbers& numbe
 
 }  // namespace
 
-void bind_losses(py::module_& module, bool (*pending)()) {
-  signal_pending = pending;
+void bind_losses(py::module_& module) {
   const auto release = py::call_guard<py::gil_scoped_release>();
   py::class_<BalanceLoss>(module, "BalanceLoss", "A balancing loss solved, for its gradient; see csrc/cpu/loss/group_loss.h.");
   py::class_<OutcomeLoss>(module, "OutcomeLoss", "A discrepancy of two groups solved, for its gradient; see csrc/cpu/loss/group_loss.h.");
@@ -146,17 +140,25 @@ void bind_losses(py::module_& module, bool (*pending)()) {
   module.def(
       "cpu_balance_gradient",
       [](const BalanceLoss& loss, Address q, Address phi, std::int64_t stride, Address upstream, Address d_q, Address d_phi) {
-        return loss.gradient(at<const void>(q), at<const void>(phi), stride, at<const void>(upstream), at<void>(d_q),
-                             at<void>(d_phi));
+        double residual = 0.0;
+        interruptibly([&](Interrupt* interrupt) {
+          residual = loss.gradient(at<const void>(q), at<const void>(phi), stride, at<const void>(upstream), at<void>(d_q),
+                                   at<void>(d_phi), interrupt);
+        });
+        return residual;
       },
-      release, py::arg("loss"), py::arg("q"), py::arg("phi"), py::arg("stride"), py::arg("upstream"), py::arg("d_q"),
+      py::arg("loss"), py::arg("q"), py::arg("phi"), py::arg("stride"), py::arg("upstream"), py::arg("d_q"),
       py::arg("d_phi"));
   module.def(
       "cpu_outcome_gradient",
       [](const OutcomeLoss& loss, Address upstream, Address d_r, Address d_other, std::int64_t row, std::int64_t column) {
-        return loss.gradient(at<const void>(upstream), at<void>(d_r), at<void>(d_other), row, column);
+        double residual = 0.0;
+        interruptibly([&](Interrupt* interrupt) {
+          residual = loss.gradient(at<const void>(upstream), at<void>(d_r), at<void>(d_other), row, column, interrupt);
+        });
+        return residual;
       },
-      release, py::arg("loss"), py::arg("upstream"), py::arg("d_r"), py::arg("d_other"), py::arg("row"), py::arg("column"));
+      py::arg("loss"), py::arg("upstream"), py::arg("d_r"), py::arg("d_other"), py::arg("row"), py::arg("column"));
   module.def("cpu_squared_distances", &distances, release, py::arg("x"), py::arg("y"), py::arg("sets"), py::arg("out"));
   module.def("cpu_distances_gradient", &distances_gradient, release, py::arg("w"), py::arg("x"), py::arg("y"),
              py::arg("sets"), py::arg("d_x"), py::arg("d_y"));

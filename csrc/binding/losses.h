@@ -5,7 +5,6 @@
 
 namespace wbm {
 
-// `pending`: whether Python has a signal to deliver, asked during a solve.
-void bind_losses(pybind11::module_& module, bool (*pending)());
+void bind_losses(pybind11::module_& module);
 
 }  // namespace wbm

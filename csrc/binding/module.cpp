@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "binding/clouds.h"
+#include "binding/interruptible.h"
 #include "binding/losses.h"
 #include "binding/problem_in.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/problem/saved_plan.h"
-#include "cpu/runtime/interrupt.h"
 #include "cpu/solver.h"
 #ifdef WBM_WITH_CUDA
 #include "cuda/solver.h"
@@ -62,12 +62,6 @@ void bind_codes(py::module_& module) {
           "INVALID_STRENGTH"_a = code(wbm::kInvalidStrength), "INVALID_INIT"_a = code(wbm::kInvalidInit)));
 }
 
-// Whether Python has a signal to deliver (Ctrl-C); its handler runs here, and what it raises stays set until the solve has ended.
-bool signal_pending() {
-  py::gil_scoped_acquire lock;
-  return PyErr_CheckSignals() != 0 || PyErr_Occurred();
-}
-
 // The plans that the solves of a batch have saved for their backward, one pointer a problem.
 class SavedPlans {
  public:
@@ -89,11 +83,9 @@ using Unsolved = std::tuple<std::vector<std::int32_t>, std::vector<double>>;
 std::tuple<std::unique_ptr<SavedPlans>, std::optional<Unsolved>> cpu_solve(const ProblemRecord& record,
                                                                            const OptionsRecord& options,
                                                                            const SolutionRecord& where, bool save) {
-  wbm::Interrupt interrupt(signal_pending);
   std::optional<Unsolved> unsolved;
   std::unique_ptr<SavedPlans> saved;
-  {
-    py::gil_scoped_release release;
+  wbm::interruptibly([&](wbm::Interrupt* interrupt) {
     const auto [sharp, regularized, f, g, mass, residual, iterations, status, history, epsilon] = where;
     const CompletedProblem in(record, std::get<5>(options));
     const wbm::Problem& problem = in.problem;
@@ -105,7 +97,7 @@ std::tuple<std::unique_ptr<SavedPlans>, std::optional<Unsolved>> cpu_solve(const
     const wbm::Place<std::int64_t> iterations_out(iterations, batch);
     const wbm::Place<std::int32_t> status_out(status, batch);
     if (save) saved = std::make_unique<SavedPlans>(batch);
-    wbm::cpu::forward(problem, wbm::options_of(options, &interrupt),
+    wbm::cpu::forward(problem, wbm::options_of(options, interrupt),
                       {f_out.data, g_out.data, sharp_out.data, regularized_out.data, mass_out.data, residual_out.data,
                        iterations_out.data, status_out.data, at<double>(history), save ? saved->saved.data() : nullptr});
     sharp_out.flush();
@@ -115,8 +107,7 @@ std::tuple<std::unique_ptr<SavedPlans>, std::optional<Unsolved>> cpu_solve(const
       if (!(bits[p] & wbm::kConverged) || (bits[p] & wbm::kRefused))
         unsolved.emplace(std::vector<std::int32_t>(bits, bits + batch),
                          std::vector<double>(residual_out.data, residual_out.data + batch));
-  }
-  if (PyErr_Occurred()) throw py::error_already_set();
+  });
   return {std::move(saved), std::move(unsolved)};
 }
 
@@ -124,25 +115,26 @@ std::tuple<std::unique_ptr<SavedPlans>, std::optional<Unsolved>> cpu_solve(const
 // the types that the problem's record says, that in D the type of D; the rest is float64.
 double cpu_gradient(const ProblemRecord& record, const GradientOptions& options, const GradientInputs& from,
                     const GradientOutputs& where, const SavedPlans* saved) {
-  py::gil_scoped_release release;
-  const auto [mode, max_iter, iterations, history, threads] = options;
-  const auto [f, g, grad_sharp, grad_regularized, grad_f, grad_g] = from;
-  const auto [grad_cost, grad_a, grad_b, residual] = where;
-  const CompletedProblem in(record, threads);
-  const wbm::Problem& problem = in.problem;
-  const std::int64_t batch = problem.batch;
-  const wbm::Input sharp(grad_sharp, batch, in.costs_float64), regularized(grad_regularized, batch, in.costs_float64),
-      q_f(grad_f, batch * problem.n, true), q_g(grad_g, batch * problem.m, true);
-  const wbm::Output d_a(grad_a, batch * problem.n, in.masses_float64), d_b(grad_b, batch * problem.m, in.masses_float64);
-  const Adjoint adjoint{static_cast<wbm::Gradient>(mode), at<const double>(f), at<const double>(g), sharp.data,
-                        regularized.data, q_f.data, q_g.data, at<void>(grad_cost), d_a.data, d_b.data, at<double>(residual),
-                        at<const double>(history), at<const std::int64_t>(iterations), max_iter, threads,
-                        saved ? saved->saved.data() : nullptr};
-  wbm::cpu::backward(problem, adjoint);
-  d_a.flush();
-  d_b.flush();
   double largest = 0.0;
-  for (std::int64_t p = 0; p < batch; ++p) largest = std::fmax(largest, adjoint.residual[p]);  // NaN (refused) is passed over
+  wbm::interruptibly([&](wbm::Interrupt* interrupt) {
+    const auto [mode, max_iter, iterations, history, threads] = options;
+    const auto [f, g, grad_sharp, grad_regularized, grad_f, grad_g] = from;
+    const auto [grad_cost, grad_a, grad_b, residual] = where;
+    const CompletedProblem in(record, threads);
+    const wbm::Problem& problem = in.problem;
+    const std::int64_t batch = problem.batch;
+    const wbm::Input sharp(grad_sharp, batch, in.costs_float64), regularized(grad_regularized, batch, in.costs_float64),
+        q_f(grad_f, batch * problem.n, true), q_g(grad_g, batch * problem.m, true);
+    const wbm::Output d_a(grad_a, batch * problem.n, in.masses_float64), d_b(grad_b, batch * problem.m, in.masses_float64);
+    const Adjoint adjoint{static_cast<wbm::Gradient>(mode), at<const double>(f), at<const double>(g), sharp.data,
+                          regularized.data, q_f.data, q_g.data, at<void>(grad_cost), d_a.data, d_b.data, at<double>(residual),
+                          at<const double>(history), at<const std::int64_t>(iterations), max_iter, threads,
+                          saved ? saved->saved.data() : nullptr, interrupt};
+    wbm::cpu::backward(problem, adjoint);
+    d_a.flush();
+    d_b.flush();
+    for (std::int64_t p = 0; p < batch; ++p) largest = std::fmax(largest, adjoint.residual[p]);  // NaN (refused) is passed over
+  });
   return largest;
 }
 
@@ -172,7 +164,7 @@ void cuda_gradient(const ProblemRecord& record, const GradientOptions& options, 
                         at<const double>(grad_sharp), at<const double>(grad_regularized), at<const double>(grad_f),
                         at<const double>(grad_g), at<void>(grad_cost), at<double>(grad_a), at<double>(grad_b),
                         at<double>(residual), at<const double>(history), at<const std::int64_t>(iterations), max_iter, threads,
-                        nullptr};
+                        nullptr, nullptr};
   wbm::cuda::backward(ProblemFields(record).problem, adjoint, at<void>(workspace), at<void>(stream));
 }
 #endif
@@ -218,7 +210,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("compiler") = WBM_COMPILER;
   bind_codes(module);
   bind_cpu(module);
-  wbm::bind_clouds(module, &signal_pending);
-  wbm::bind_losses(module, &signal_pending);
+  wbm::bind_clouds(module);
+  wbm::bind_losses(module);
   bind_cuda(module);
 }

@@ -52,16 +52,17 @@ template <typename T>
 void gradient_all(const Problem& problem, const Adjoint& adjoint) {
   const Threads threads(problem.batch, problem.n, problem.m, adjoint.threads);
   if (threads.within > 1) {
-    Team team(threads.within);
+    Team team(threads.within, adjoint.interrupt);
     for (std::int64_t p = 0; p < problem.batch; ++p) gradient<T>(problem, adjoint, p, team);
     return;
   }
   Team(threads.across).deal(problem.batch, kProblems, [&](const auto& next) {
-    Team alone;
+    Team alone(1, adjoint.interrupt);
     std::optional<SmallGradient<T>> small;
     for (std::int64_t p, end; next(p, end);) {
       if (!small && SmallGradient<T>::fits(problem, adjoint)) small.emplace(problem, adjoint);
       for (; p < end; ++p) {
+        check(adjoint.interrupt);
         const bool saved = adjoint.saved && adjoint.saved[p];
         if (saved || !small || !small->run(p)) gradient<T>(problem, adjoint, p, alone);
       }

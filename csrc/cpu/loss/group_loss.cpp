@@ -59,7 +59,7 @@ class Transport {
   }
 
   // dL/da and dL/db, and W = dL/dD where points want it. Returns the relative residual of the linear system.
-  double gradient(double upstream, double* d_a, double* d_b, T* w) const {
+  double gradient(double upstream, double* d_a, double* d_b, T* w, Interrupt* interrupt) const {
     if (solve_.gradient == Gradient::frozen) {
       std::fill(d_a, d_a + n_, 0.0);
       std::fill(d_b, d_b + m_, 0.0);
@@ -83,6 +83,7 @@ class Transport {
     adjoint.max_iter = solve_.max_iter;
     adjoint.threads = solve_.threads;
     adjoint.saved = &saved;
+    adjoint.interrupt = interrupt;
     backward(problem, adjoint);
     return residual;
   }
@@ -170,12 +171,12 @@ class Balance final : public BalanceLoss {
   }
 
   double gradient(const void* q, const void* phi, std::int64_t stride, const void* upstream, void* d_q,
-                  void* d_phi) const override {
+                  void* d_phi, Interrupt* interrupt) const override {
     const std::int64_t n = transport_->rows(), m = transport_->columns(), size = static_cast<std::int64_t>(order_.size());
     std::vector<double> d_a(n), d_b(m);
     const Array<T> w(d_phi ? n * m : 0);
     const double residual = transport_->gradient(static_cast<double>(*static_cast<const T*>(upstream)), d_a.data(), d_b.data(),
-                                                 d_phi ? w.data() : nullptr);
+                                                 d_phi ? w.data() : nullptr, interrupt);
     if (d_q) {
       std::fill(static_cast<T*>(d_q), static_cast<T*>(d_q) + size, T(0));
       pull_back(q, order_.data(), a_, d_a, false, d_q);
@@ -267,12 +268,13 @@ class Outcome final : public OutcomeLoss {
     return loss;
   }
 
-  double gradient(const void* upstream, void* d_r, void* d_other, std::int64_t row, std::int64_t column) const override {
+  double gradient(const void* upstream, void* d_r, void* d_other, std::int64_t row, std::int64_t column,
+                  Interrupt* interrupt) const override {
     const std::int64_t n = transport_->rows(), m = transport_->columns(), width = 2 * d_;
     std::vector<double> d_a(n), d_b(m);
     const Array<T> w(n * m), d_points((n + m) * std::max(k_, width));
     const double residual =
-        transport_->gradient(static_cast<double>(*static_cast<const T*>(upstream)), d_a.data(), d_b.data(), w.data());
+        transport_->gradient(static_cast<double>(*static_cast<const T*>(upstream)), d_a.data(), d_b.data(), w.data(), interrupt);
     const auto distances = [&](const Array<T>& points, std::int64_t k, double factor) {
       distances_gradient(w.data(), rows(points, k), columns(points, k), k, sizeof(T) == 8, 2.0 * factor, d_points.data(),
                          d_points.data() + n * k, threads_);

@@ -53,7 +53,7 @@ class BalanceLoss {
   // d_q (size) and d_phi (size, k), nullptr where not wanted, from dL/dvalue; q and phi (rows `stride` apart) as they were.
   // Returns the relative residual of the linear system.
   virtual double gradient(const void* q, const void* phi, std::int64_t stride, const void* upstream, void* d_q,
-                          void* d_phi) const = 0;
+                          void* d_phi, Interrupt* interrupt) const = 0;
 };
 
 std::unique_ptr<BalanceLoss> balance_loss(const BalanceInput& input, const LossSolve& solve, void* value, LossReport& report);
@@ -80,7 +80,8 @@ class OutcomeLoss {
   virtual ~OutcomeLoss() = default;
 
   // d_r (size, k) and d_other (size, d) at element strides of its own, each where given.
-  virtual double gradient(const void* upstream, void* d_r, void* d_other, std::int64_t row, std::int64_t column) const = 0;
+  virtual double gradient(const void* upstream, void* d_r, void* d_other, std::int64_t row, std::int64_t column,
+                          Interrupt* interrupt) const = 0;
 };
 
 std::unique_ptr<OutcomeLoss> outcome_loss(const OutcomeInput& input, const LossSolve& solve, void* value, LossReport& report);

@@ -5,7 +5,8 @@
 
 namespace wbm {
 
-Team::Team(int threads) : size_(threads > 1 ? std::min(threads, processors()) : 1) {
+Team::Team(int threads, Interrupt* interrupt)
+    : size_(threads > 1 ? std::min(threads, processors()) : 1), interrupt_(interrupt) {
   if (size_ > 1) add_threads(1);
 }
 

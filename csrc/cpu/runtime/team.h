@@ -6,14 +6,16 @@
 #include <cstdint>
 #include <optional>
 
+#include "cpu/runtime/interrupt.h"
 #include "cpu/runtime/openmp.h"
 
 namespace wbm {
 
 class Team {
  public:
-  // At most `threads`, and no more than there are processors. Workers are called at the first loop that is shared.
-  explicit Team(int threads = 1);
+  // At most `threads`, and no more than there are processors. Workers are called at the first loop that is shared. Before each
+  // loop `interrupt`, if any, is looked at, and Interrupted thrown where it is raised.
+  explicit Team(int threads, Interrupt* interrupt = nullptr);
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
@@ -24,6 +26,7 @@ class Team {
   // work(begin, end) on contiguous parts of [0, count); returns when all are done.
   template <typename Work>
   void split(std::int64_t count, const Work& work) {
+    check(interrupt_);
     if (count > 1 && have_workers())
       run(count, static_cast<int>(std::min<std::int64_t>(count, kParts)), work);
     else
@@ -33,7 +36,9 @@ class Team {
   // The same where `parallel`, else all of it here.
   template <typename Work>
   void split_if(bool parallel, std::int64_t count, const Work& work) {
-    parallel ? split(count, work) : work(std::int64_t(0), count);
+    if (parallel) return split(count, work);
+    if (++serial_ % kSerial == 0) check(interrupt_);
+    work(std::int64_t(0), count);
   }
 
   // work(next) on each thread that comes, where next(begin, end) names the next items of [0, count), `step` at a time, until
@@ -54,6 +59,7 @@ class Team {
 
  private:
   static constexpr std::int64_t kParts = 64;
+  static constexpr unsigned kSerial = 8;  // loops too short to share between two looks at the clock
 
   template <typename Work>
   void run(std::int64_t count, int parts, const Work& work) {
@@ -68,6 +74,8 @@ class Team {
   void dismiss_workers();
 
   const int size_;
+  Interrupt* const interrupt_;
+  unsigned serial_ = 0;
   SharedLoop* loop_ = nullptr;
   std::optional<OpenMpRegion> region_;  // else the loop is one of the thread pool
 };

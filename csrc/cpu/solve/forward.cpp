@@ -102,13 +102,13 @@ template <typename T>
 void solve_all(const Problem& problem, const Options& options, const Solution& solution) {
   const Threads threads(problem.batch, problem.n, problem.m, options.threads);
   if (threads.within > 1) {
-    Team team(threads.within);
+    Team team(threads.within, options.interrupt);
     for (std::int64_t p = 0; p < problem.batch; ++p)
       if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, team);
     return;
   }
   Team(threads.across).deal(problem.batch, kProblems, [&](const auto& next) {
-    Team alone;
+    Team alone(1, options.interrupt);
     std::optional<SmallSolver<T>> small;
     for (std::int64_t p, end; next(p, end);) {
       if (!small && SmallSolver<T>::fits(problem, options, solution)) small.emplace(problem, options, solution);
