@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from wbm_ext.training.checkpoint_writer import CheckpointWriter
 from wbm_ext.training.determinism import deterministic as deterministic_mode
 from wbm_ext.training.history import History
 from wbm_ext.training.phases import Phase, Step, as_updates, finite_validation, mean_terms, take_step
+from wbm_ext.training.step_threads import StepThreads
 
 
 def train(
@@ -89,7 +91,10 @@ def train(
     log : path, optional
         File of JSON lines, one an epoch: its record, and ``seconds``. Replaced by a run that starts afresh.
     deterministic : bool
-        Use deterministic algorithms only; see :func:`wbm_ext.training.deterministic`.
+        Use deterministic algorithms only, see :func:`wbm_ext.training.deterministic`, and all of torch's threads.
+        Otherwise the steps of a model on the CPU compute on one thread, unless the first ones take 2 ms or more and
+        are measured to be faster on all of torch's threads (:mod:`wbm_ext.training.step_threads`). The number of
+        threads is put back after each epoch's steps.
     data_parallel : bool
         ``step`` is written for several processes, see :mod:`wbm_ext.training.distributed`: gradients and terms are
         summed over the ranks. Without it each rank trains on the whole batches, with the same result. Either way
@@ -136,6 +141,7 @@ def train(
     best = writer.best
     if writer.epoch > epochs:
         raise ValueError(f"epochs={epochs} is less than the {writer.epoch} that the checkpoint has behind it")
+    threads = StepThreads(measured=not deterministic and _on_cpu(model))
     first = writer.epoch + 1
     last = epochs if history.stopped == "epochs" else writer.epoch
 
@@ -154,7 +160,9 @@ def train(
         for epoch in range(first, last + 1):
             model.train()
             start_epoch(callbacks, epoch)
-            record = mean_terms([take_step(updates, batch) for batch in batches], epoch, data_parallel=data_parallel)
+            with threads:
+                steps = [threads.run(partial(take_step, updates, batch)) for batch in batches]
+            record = mean_terms(steps, epoch, data_parallel=data_parallel)
 
             model.eval()
             with torch.no_grad():
@@ -185,3 +193,7 @@ def train(
     model.eval()
     history.seconds += time.perf_counter() - begin
     return history
+
+
+def _on_cpu(model: nn.Module) -> bool:
+    return all(parameter.device.type == "cpu" for parameter in model.parameters())
