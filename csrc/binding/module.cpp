@@ -77,7 +77,7 @@ class SavedPlans {
 
 using Unsolved = std::tuple<std::vector<std::int32_t>, std::vector<double>>;
 
-// Solves. Answers the plans saved for the backward (`save`, else None), and, unless every problem has converged, the status and
+// Solves. Answers the plans saved for the backward (`save`, else None), and, unless every problem has converged or has no tolerance to meet, the status and
 // residual of each. Costs have the type that the problem's record says, the other numbers are float64, iterations int64, status
 // int32.
 std::tuple<std::unique_ptr<SavedPlans>, std::optional<Unsolved>> cpu_solve(const ProblemRecord& record,
@@ -103,8 +103,9 @@ std::tuple<std::unique_ptr<SavedPlans>, std::optional<Unsolved>> cpu_solve(const
     sharp_out.flush();
     regularized_out.flush();
     const std::int32_t* bits = status_out.data;
+    const bool tolerates = std::get<2>(options) > 0.0;  // else a number of iterations was asked for, and is what there is
     for (std::int64_t p = 0; p < batch && !unsolved; ++p)
-      if (!(bits[p] & wbm::kConverged) || (bits[p] & wbm::kRefused))
+      if ((tolerates && !(bits[p] & wbm::kConverged)) || (bits[p] & wbm::kRefused))
         unsolved.emplace(std::vector<std::int32_t>(bits, bits + batch),
                          std::vector<double>(residual_out.data, residual_out.data + batch));
   });

@@ -7,6 +7,7 @@
 #include "cpu/gradient/gradient.h"
 #include "cpu/runtime/parallel.h"
 #include "cpu/gradient/small.h"
+#include "cpu/gradient/tiny.h"
 #include "cpu/solver.h"
 #include "cpu/runtime/team.h"
 #include "cpu/problem/view.h"
@@ -56,15 +57,23 @@ void gradient_all(const Problem& problem, const Adjoint& adjoint) {
     for (std::int64_t p = 0; p < problem.batch; ++p) gradient<T>(problem, adjoint, p, team);
     return;
   }
-  Team(threads.across).deal(problem.batch, kProblems, [&](const auto& next) {
+  const bool tinies = TinyGradient<T>::fits(problem, adjoint);
+  Team(threads.across).deal(problem.batch, tinies ? kTinyProblems : kProblems, [&](const auto& next) {
     Team alone(1, adjoint.interrupt);
+    std::optional<TinyGradient<T>> tiny;
     std::optional<SmallGradient<T>> small;
     for (std::int64_t p, end; next(p, end);) {
       if (!small && SmallGradient<T>::fits(problem, adjoint)) small.emplace(problem, adjoint);
-      for (; p < end; ++p) {
+      if (tinies && !tiny) tiny.emplace(problem, adjoint);
+      for (std::int64_t group; p < end; p += group) {
+        group = tiny ? std::min(kTinyLanes, end - p) : 1;
         check(adjoint.interrupt);
-        const bool saved = adjoint.saved && adjoint.saved[p];
-        if (saved || !small || !small->run(p)) gradient<T>(problem, adjoint, p, alone);
+        if (tiny && tiny->run(p, group)) continue;
+        for (std::int64_t q = p; q < p + group; ++q) {
+          const bool saved = adjoint.saved && adjoint.saved[q];
+          if (group > 1 && tiny->run(q, 1)) continue;
+          if (saved || !small || !small->run(q)) gradient<T>(problem, adjoint, q, alone);
+        }
       }
     }
   });

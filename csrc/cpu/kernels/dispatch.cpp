@@ -6,6 +6,7 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/cloud.h"
 #include "cpu/kernels/small.h"
+#include "cpu/kernels/tiny.h"
 
 namespace wbm {
 
@@ -19,6 +20,7 @@ namespace wbm {
   extern const SmallGradientTable small_gradient_kernels; \
   extern const DistanceKernels distance_kernels;          \
   extern const CloudKernels cloud_kernels;                \
+  extern const TinyKernels tiny_kernels;                  \
   }
 WBM_DECLARE(baseline)
 #ifdef WBM_X86
@@ -37,13 +39,14 @@ struct Tables {
   const SmallGradientTable& small_gradient;
   const DistanceKernels& distances;
   const CloudKernels& cloud;
+  const TinyKernels& tiny;
   const char* name;
 };
 
 #define WBM_TABLES(isa)                                                                             \
   Tables{isa::log_kernels,   isa::scaling_kernels,        isa::factor_kernels,   isa::plan_kernels, \
          isa::small_kernels, isa::small_gradient_kernels, isa::distance_kernels, \
-         isa::cloud_kernels, #isa}
+         isa::cloud_kernels, isa::tiny_kernels, #isa}
 
 Tables choose() {
 #ifdef WBM_X86
@@ -129,6 +132,7 @@ const DistanceKernel<double>& distance_kernel<double>() {
   return chosen().distances.float64;
 }
 const CloudKernels& cloud_kernels() { return chosen().cloud; }
+const TinyKernels& tiny_kernels() { return chosen().tiny; }
 const char* instruction_set() { return chosen().name; }
 
 }  // namespace wbm

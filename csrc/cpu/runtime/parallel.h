@@ -6,7 +6,7 @@
 
 namespace wbm {
 
-inline constexpr std::int64_t kProblems = 2;  // of a batch that a thread takes at a time
+inline constexpr std::int64_t kProblems = 2, kTinyProblems = 128;  // of a batch that a thread takes at a time
 
 struct Threads {
   int across = 1;  // problems side by side

@@ -10,6 +10,7 @@
 #include "cpu/runtime/parallel.h"
 #include "cpu/problem/report.h"
 #include "cpu/solve/small.h"
+#include "cpu/solve/tiny.h"
 #include "cpu/solver.h"
 #include "cpu/runtime/team.h"
 #include "cpu/problem/view.h"
@@ -107,14 +108,20 @@ void solve_all(const Problem& problem, const Options& options, const Solution& s
       if (!raised(options.interrupt)) solve_one<T>(problem, options, solution, p, team);
     return;
   }
-  Team(threads.across).deal(problem.batch, kProblems, [&](const auto& next) {
+  const bool tinies = TinySolver<T>::fits(problem, options);
+  Team(threads.across).deal(problem.batch, tinies ? kTinyProblems : kProblems, [&](const auto& next) {
     Team alone(1, options.interrupt);
+    std::optional<TinySolver<T>> tiny;
     std::optional<SmallSolver<T>> small;
     for (std::int64_t p, end; next(p, end);) {
+      if (tinies && !tiny) tiny.emplace(problem, options, solution);
       if (!small && SmallSolver<T>::fits(problem, options, solution)) small.emplace(problem, options, solution);
-      for (; p < end; ++p) {
-        if (raised(options.interrupt) || (small && small->solve(p))) continue;
-        solve_one<T>(problem, options, solution, p, alone);
+      for (std::int64_t group; p < end; p += group) {
+        group = tiny ? std::min(kTinyLanes, end - p) : 1;
+        check(options.interrupt);
+        if (tiny && tiny->solve(p, group)) continue;
+        for (std::int64_t q = p; q < p + group; ++q)
+          if (!small || !small->solve(q)) solve_one<T>(problem, options, solution, q, alone);
       }
     }
   });
