@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <type_traits>
 
+#include "cpu/linear/plan_schur.h"
 #include "cpu/linear/schur.h"
 #include "cpu/linear/schur_factor.h"
 #include "cpu/problem/view.h"
@@ -18,7 +20,7 @@ template <typename S>
 class System {
  public:
   System(const PlanMatrix<S>& plan, const PlanSystem& system)
-      : k_(plan.k), u_(plan.u), c_(plan.c), h_(plan.k, system.both_hard), known_(plan.factor), n_(plan.r.size()),
+      : k_(plan.k), u_(plan.u), r_(plan.r), c_(plan.c), k1_(system.k1), h_(plan.k, system.both_hard), known_(plan.factor), n_(plan.r.size()),
         m_(plan.c.size()), share_(n_), residual_(m_), best_y_(m_, 0.0) {
     for (std::size_t i = 0; i < n_; ++i) {
       share_[i] = plan.r[i] > 0.0 ? 1.0 / (system.k1 * plan.r[i]) : 0.0;
@@ -56,6 +58,9 @@ class System {
     if constexpr (std::is_same_v<S, float>) {
       refine(tolerance * scale, eliminated, h2, x, y);
     } else {
+      const bool met = known_ && correct(tolerance * scale, eliminated, h2, x, y);
+      if (met) return scale > 0.0 ? best_ / scale : 0.0;
+      known_ = nullptr;
       iterate(tolerance * scale, y);
       y = best_y_;
       centre(y);
@@ -90,10 +95,76 @@ class System {
     }
   }
 
+  // With the factor that the solve needed: corrections from products of the plan in float32, whose difference form keeps the
+  // slow modes (in plain products they cancel, in float64 too where they are slow enough), to residuals with float64 sums.
+  // True when the target was met, or nearly so.
+  bool correct(double target, const std::vector<double>& eliminated, const std::vector<double>& h2, std::vector<double>& x,
+               std::vector<double>& y) {
+    constexpr double kCycle = 1e-3;
+    constexpr int kRounds = 12, kProducts = 100;
+    constexpr double kNear = 30.0;  // where rounding ends the way this close to the target, no other way is tried
+    PlanSchur plan(static_cast<std::int64_t>(n_), static_cast<std::int64_t>(m_), k_.team(), nullptr);
+    plan.write(k_, u_.data(), h_.v, r_, c_, k1_);
+    for (std::size_t j = 0; j < m_; ++j) plan.extra[j] = h_.diagonal[j] - c_[j];
+    ConjugateGradients solver;
+    std::unique_ptr<Preconditioner> fresh;
+    std::vector<double> correction(m_), residual(m_);
+    const auto norm = [this](const std::vector<double>& r) {
+      double sum = 0.0;
+      for (std::size_t j = 0; j < m_; ++j) sum += r[j] * r[j] / h_.diagonal[j];
+      return std::sqrt(sum);
+    };
+    for (int round = 0; round < kRounds && best_ > target; ++round) {
+      const double before = best_, wanted = std::fmax(kCycle * before, 0.3 * target);
+      std::fill(correction.begin(), correction.end(), 0.0);
+      residual = residual_;
+      solver.run([&](std::vector<double>& p, std::vector<double>& out) { plan.apply(p, out); },
+                 [&](const std::vector<double>& r, std::vector<double>& z) {
+                   (fresh ? *fresh : *known_).solve(r, z);
+                   centre(z);
+                 },
+                 [&](std::vector<double>& r) { h_.project(r); }, correction, residual, kProducts,
+                 [&] { return !(norm(residual) > wanted); });
+      for (std::size_t j = 0; j < m_; ++j) y[j] += correction[j];
+      centre(y);
+      take_residual(eliminated, h2, x, y);
+      if (size() < best_)
+        begin(y);
+      else
+        restart(y);
+      if (fresh && best_ <= kNear * target) return true;
+      if (best_ < 0.5 * before) continue;
+      if (fresh) return false;
+      double theta = 0.03;  // the saved factor is too old or too thin
+      fresh = plan.factor(theta, 120.0 * static_cast<double>(n_) * static_cast<double>(m_) + 1e6);
+    }
+    return !(best_ > target);
+  }
+
   // x = (h1 - P y) / (k1 r) and residual = h2 - k2 c y - P'x, all sums in float64. Chunks of rows have their own column sums,
   // added in order: the result does not depend on the number of threads.
   void take_residual(const std::vector<double>& eliminated, const std::vector<double>& h2, std::vector<double>& x,
                      const std::vector<double>& y) {
+    if constexpr (std::is_same_v<S, double>) {
+      k_.set_v([&](std::int64_t j) { return h_.v[j] * y[j]; });
+      std::vector<double> scaled(n_);
+      k_.pass([&](std::int64_t first, int rows) {
+        for (std::int64_t i = first; i < first + rows; ++i) {
+          x[i] = eliminated[i] - share_[i] * u_[i] * k_.sums[i];
+          scaled[i] = u_[i] * x[i];
+        }
+        return scaled.data() + first;
+      });
+      for (std::size_t j = 0; j < m_; ++j)
+        residual_[j] = c_[j] > 0.0 ? h2[j] - h_.diagonal[j] * y[j] - h_.v[j] * k_.column_sums[j] : 0.0;
+      h_.project(residual_);
+    } else {
+      take_float32_residual(eliminated, h2, x, y);
+    }
+  }
+
+  void take_float32_residual(const std::vector<double>& eliminated, const std::vector<double>& h2, std::vector<double>& x,
+                             const std::vector<double>& y) {
     constexpr std::size_t kChunk = 128;
     const std::size_t padded = static_cast<std::size_t>(k_.padded()), chunks = (n_ + kChunk - 1) / kChunk;
     std::vector<double> vy(padded, 0.0), partial(chunks * padded, 0.0);
@@ -136,11 +207,9 @@ class System {
   bool iterate(double target, std::vector<double>& y) {
     target_ = target;
     if constexpr (std::is_same_v<S, double>) {
-      const bool known = known_ != nullptr;  // the solve needed a factor: so does this
       const bool may = m_ <= kLargestFactor;
-      const bool slow = known ? run(y, *known_, 30.0) : (crawls_ && may) || run_by_diagonal(y, /*judge=*/may);
+      const bool slow = (crawls_ && may) || run_by_diagonal(y, /*judge=*/may);
       if (!slow) return false;
-      if (known) restart(y);
       double total = 0.0;
       for (const double value : c_) total += value;
       std::vector<double> excess(m_);
@@ -210,7 +279,8 @@ class System {
   }
 
   StoredMatrix<S>& k_;
-  const std::vector<double>&u_, &c_;
+  const std::vector<double>&u_, &r_, &c_;
+  const double k1_;
   Schur<S> h_;
   const Preconditioner* known_;
   const std::size_t n_, m_;
