@@ -23,9 +23,13 @@ class Batch(NamedTuple):
         """(B,) bool."""
         return torch.arange(len(self.y), device=self.y.device) < self.treated
 
+    def factual(self, outcomes: Tensor) -> Tensor:
+        """Of the outcomes (2, B) of both arms those of the arm that each unit is in, (B,)."""
+        return outcomes.gather(0, self.treatment.long()[None]).view(-1)
+
     def counterfactual(self, outcomes: Tensor) -> Tensor:
         """Of the outcomes (2, B) of both arms those of the arm that each unit is not in, (B,)."""
-        return torch.cat([outcomes[0, : self.treated], outcomes[1, self.treated :]])
+        return outcomes.gather(0, (~self.treatment).long()[None]).view(-1)
 
     @property
     def one_group(self) -> bool:

@@ -59,7 +59,7 @@ class _Disentangled(NeuralEstimator):
         weighting = model.weighting_logit(r)
         weights = self._weights(weighting, n)
         self._weight_sums.append(torch.stack([weights.sum(), weights.square().sum(), weights.new_tensor(len(weights))]))
-        error = (torch.cat([outcomes[1, :n], outcomes[0, n:]]) - batch.y).square() * weights
+        error = (batch.factual(outcomes) - batch.y).square() * weights
         if self.factual_loss == "batch":
             factual = error.mean()
         else:

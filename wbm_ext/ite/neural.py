@@ -135,7 +135,7 @@ class NeuralEstimator(TrainedEstimator):
     def _factual_error(self, batch: Batch, outcomes: Tensor) -> Tensor:
         """Return L_F, a scalar, from both outcomes (2, B)."""
         n = batch.treated
-        factual = torch.cat([outcomes[1, :n], outcomes[0, n:]])
+        factual = batch.factual(outcomes)
         if self.factual_loss == "batch":
             return mse_loss(factual, batch.y)
         groups = [part for part in (slice(0, n), slice(n, None)) if len(batch.y[part])]
