@@ -175,6 +175,23 @@ def test_the_plan_is_an_operator_and_the_potentials_are_functions(road):
     assert result.potential(x[:0]).shape == (0,)
 
 
+def test_a_lazy_negation_is_read_and_torchs_defaults_change_nothing():
+    x, y, a, b = clouds(300, 200, 2)
+    plain = solve_points(x, y, a, b, epsilon=0.05, road="points")
+    negated = torch.complex(torch.zeros_like(x), -x).conj().imag
+    assert negated.is_neg()
+    try:
+        torch.set_default_device("meta")
+        torch.set_default_dtype(torch.float16)
+        again = solve_points(negated, y, a, b, epsilon=0.05, road="points")
+        product = again.plan @ b
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert float(again.cost) == float(plain.cost)
+    assert torch.equal(product, plain.plan @ b)
+
+
 def test_float32_points_give_float32_costs_and_gradients():
     x, y, *_ = clouds(300, 200, 3, dtype=torch.float32)
     x.requires_grad_()

@@ -20,6 +20,7 @@ from wbm_ext.errors import ConvergenceWarning, check_name, warn_once
 from wbm_ext.solver.api import solve
 from wbm_ext.solver.autograd import FAITHFUL, warn_of_backward
 from wbm_ext.solver.checks import positive_number
+from wbm_ext.solver.kernels import in_memory
 from wbm_ext.solver.problem import REFERENCES, ReferenceName
 from wbm_ext.solver.result import SinkhornResult
 from wbm_ext.solver.status import Status, describe
@@ -106,7 +107,7 @@ class PointsResult:
         other, potential = (self._cost.y, self.g) if side == "x" else (self._cost.x, self.f)
         out = torch.empty(len(z), dtype=_REAL, device=z.device)
         if not isinstance(self._source, SinkhornResult):
-            given = z.detach().to(_REAL).contiguous()
+            given = in_memory("z", z.detach(), _REAL)
             if len(z):
                 self._source.extend(given.data_ptr(), len(z), side == "y", out.data_ptr(), torch.get_num_threads())
             return out
@@ -140,7 +141,7 @@ class PointsPlan:
         if isinstance(source, SinkhornResult):
             plan = source.detach().plan.to(_REAL)
             return (plan.T if self._transposed else plan) @ v.to(_REAL)
-        columns = v.detach().to(_REAL).reshape(len(v), -1).T.contiguous()
+        columns = in_memory("v", v.detach().reshape(len(v), -1).T, _REAL)
         out = torch.empty((len(columns), self.shape[0]), dtype=_REAL, device="cpu")
         for column, target in zip(columns, out, strict=True):
             source.product(column.data_ptr(), self._transposed, target.data_ptr(), torch.get_num_threads())
@@ -397,7 +398,7 @@ def _by_points(
     max_iter: int,
     memory: int,
 ) -> PointsResult:
-    given = [t.detach().to(_REAL).contiguous() for t in (cost.x, cost.y, a, b)]
+    given = [in_memory(name, t.detach(), _REAL) for name, t in (("x", cost.x), ("y", cost.y), ("a", a), ("b", b))]
     numbers = (*(t.data_ptr() for t in given), len(cost.x), len(cost.y), cost.x.shape[1])
     used = 0.05 * core.mean_cloud_cost(numbers, cost.p == 1) if epsilon is None else epsilon
     if not used > 0:
