@@ -20,6 +20,8 @@ DIST   ?= dist
 SECONDS ?= 60
 WBM_CUDA ?= off
 WBM_CUDA_ARCHS ?= release
+# of every install here: an nvcc on the PATH alone makes none of them slow
+export WBM_CUDA
 
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/dev.txt
@@ -56,7 +58,7 @@ fuzz: $(VENV)/test.stamp
 
 wheel: $(VENV)/wheel.stamp
 	rm -rf build/wheel
-	WBM_CUDA=$(WBM_CUDA) WBM_CUDA_ARCHS="$(WBM_CUDA_ARCHS)" $(BIN)/python -m build --outdir build/wheel
+	WBM_CUDA_ARCHS="$(WBM_CUDA_ARCHS)" $(BIN)/python -m build --outdir build/wheel
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir $(DIST) build/wheel/*.whl
 	cp build/wheel/*.tar.gz $(DIST)
 	ls -l $(DIST)

@@ -1,4 +1,4 @@
-"""The problems that benchmarks run on, and a float64 judgement of plans and gradients that shares no code with solvers.
+"""The problems that benchmarks run on, and a float64 check of plans and gradients that shares no code with solvers.
 
 A plan is the solution of the balanced problem exactly when its marginals are a and b and when it has the form
 P_ij = exp((f_i + g_j - D_ij)/ε). Both are read off the plan in numpy, so that no reference solver has to be believed.

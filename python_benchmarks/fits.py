@@ -5,7 +5,7 @@
 One row a claim, each with its goal, on two threads:
 
 - ``escfr``: 400 epochs at its default batch size on data of the shape of ACIC 2016 (4,802 units, 82 columns once labels
-  are 0/1 ones), every epoch judged, in less than 90 s;
+  are 0/1 ones), every epoch evaluated, in less than 90 s;
 - ``escfr over tarnet``: the same at batch 128, both systems in turn so that whatever slows the machine slows both, at
   most 1.3 times; both balance from the first epoch on;
 - ``dr-wbm on Coat``: to the early stop in less than 60 s, on the ratings under ``WBM_DATA`` or, where there are none,

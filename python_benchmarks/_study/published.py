@@ -46,10 +46,10 @@ class Beside:
     def sentence(self) -> str:
         spread = "" if self.ours.sd is None else f" ± {self.ours.sd:.3f}"
         side = "above" if self.difference > 0 else "below"
-        judgement = "better than published" if self.reached else "the published figure is not reached"
+        outcome = "better than published" if self.reached else "the published figure is not reached"
         return (
             f"{self.what}: {self.ours.mean:.3f}{spread} over {self.ours.n} seed(s) against {self.published:.3f} "
-            f"published, {abs(self.difference):.3f} {side}, more than {self.tolerance:g}: {judgement}."
+            f"published, {abs(self.difference):.3f} {side}, more than {self.tolerance:g}: {outcome}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Two clouds, five ways to weigh them, and the judgement by exact transport."""
+"""Two clouds, five ways to weigh them, and their evaluation by exact transport."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from python_benchmarks._harness import Record, Store, Task
 from python_benchmarks._problems import clouds
 from python_benchmarks.complexity.cells import counted
 from python_benchmarks.complexity.options import Options
-from python_benchmarks.peers.subjects import judge
+from python_benchmarks.peers.subjects import check
 
 SHORT, LONG = 40, 240  # iterations; their difference in time is free of what a call costs once
 PRODUCT = 1024  # order of the matrix product that gives the rate of multiply-adds
@@ -82,7 +82,7 @@ def share(n: int, device: str, least: float, copy: float, rate: float) -> Record
     def iterate(count: int) -> SinkhornResult:
         return solve(D, a, b, epsilon=problem.epsilon, tol=0.0, max_iter=count, method="sinkhorn")
 
-    found = judge(iterate(SHORT).plan.double().cpu().numpy(), problem, SHORT, "rows")
+    found = check(iterate(SHORT).plan.double().cpu().numpy(), problem, SHORT, "rows")
     record: Record = {"device": device, "n": n, "m": n, "subject": "plain iteration"} | found
     if "wrong" in found:
         return record

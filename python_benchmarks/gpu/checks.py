@@ -187,7 +187,7 @@ def error(got: Tensor, expected: Tensor) -> float:
     return float((got - expected).norm()) / size if size > 0 else float(got.norm())
 
 
-def judge(case: Case, seed: int, device: str = "cuda") -> Record:
+def check(case: Case, seed: int, device: str = "cuda") -> Record:
     """Errors of one case, and whether two runs agree to the bit."""
     data = draw(case, np.random.default_rng((seed, *case.name.encode())))
     tight = TOLERANCE[torch.float64]
@@ -225,10 +225,10 @@ def replay(seed: int) -> Record:
 def tasks(seed: int, small: bool) -> list[Task]:
     """Every case, and the replayed graph, as tasks of the harness."""
 
-    def judging(case: Case) -> Task:
-        return Task(f"check|{case.name}|wbm_ext", lambda _: judge(case, seed))
+    def task_of(case: Case) -> Task:
+        return Task(f"check|{case.name}|wbm_ext", lambda _: check(case, seed))
 
-    return [*map(judging, cases(small)), Task(f"check|{REPLAY}|wbm_ext", lambda _: replay(seed))]
+    return [*map(task_of, cases(small)), Task(f"check|{REPLAY}|wbm_ext", lambda _: replay(seed))]
 
 
 def wrong_at(size: str, store: Store) -> list[str]:
@@ -259,7 +259,7 @@ def run(seed: int, some: Iterable[Case], device: str = "cuda") -> tuple[list[str
     for case in some:
         count += 1
         try:
-            found = judge(case, seed, device)
+            found = check(case, seed, device)
         except RuntimeError as error_:
             found = {"error": str(error_).strip().splitlines()[0]}
         wrong += filter(None, [verdict(case.name, found)])

@@ -27,7 +27,7 @@ from pathlib import Path
 from python_benchmarks import _harness as harness
 from python_benchmarks import supervised
 from python_benchmarks.gpu import device as gpu
-from python_benchmarks.peers import batches, on_cuda, own, points, safeguard, single, table
+from python_benchmarks.peers import batches, on_cuda, points, ratios, safeguard, single, table
 from python_benchmarks.peers.loaded import left_out, packages
 from python_benchmarks.peers.options import Options
 from python_benchmarks.peers.subjects import Limits
@@ -37,10 +37,10 @@ Sections = dict[str, Callable[[Options], list[harness.Task]]]
 ON_CPU: Sections = {
     "iterations": single.iterations,
     "bandwidth": single.bandwidth,
-    "latency": own.latency,
-    "threads": own.two_threads,
-    "backward": own.backward,
-    "memory": own.memory,
+    "latency": ratios.latency,
+    "threads": ratios.two_threads,
+    "backward": ratios.backward,
+    "memory": ratios.memory,
     "batch": batches.batch,
     "tight": single.tight,
     "safeguard": safeguard.safeguard,

@@ -8,7 +8,7 @@ import numpy as np
 
 from python_benchmarks._harness import Record, Store, Task, threads
 from python_benchmarks._problems import Problem, clouds, plain_plan, relative_error, residual, sharp_gradient
-from python_benchmarks.peers import ours
+from python_benchmarks.peers import with_wbm
 from python_benchmarks.peers.loaded import load
 from python_benchmarks.peers.options import Options
 from python_benchmarks.peers.registry import BatchRun, Peer
@@ -28,7 +28,7 @@ def batch(options: Options) -> list[Task]:
     tasks = []
     for loss in ("sharp", "regularized"):
         mine = Peer(
-            ours.OURS, "wbm_ext", "wbm_ext", partial(ours.prepare_batch, loss=loss), loss=loss
+            with_wbm.OURS, "wbm_ext", "wbm_ext", partial(with_wbm.prepare_batch, loss=loss), loss=loss
         )  # fmt: skip
         for peer in (mine, *(p for p in present(load().batch, options) if p.loss == loss)):
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from python_benchmarks._harness import Record
-from python_benchmarks.peers.ours import OURS
+from python_benchmarks.peers.with_wbm import OURS
 
 Records = dict[str, Record]
 ON_CUDA = {  # section: least ratio over the fastest peer, largest n it is asked for at

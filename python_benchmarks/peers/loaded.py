@@ -25,6 +25,7 @@ def load() -> Peers:
         with_ott,
         with_pot,
         with_pot_batch,
+        with_regot,
         with_torch,
         with_torchmatch,
     )

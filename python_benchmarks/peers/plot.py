@@ -6,7 +6,7 @@ from pathlib import Path
 
 from python_benchmarks._harness import Record
 from python_benchmarks.peers.goals import Records, own_time, split
-from python_benchmarks.peers.ours import OURS
+from python_benchmarks.peers.with_wbm import OURS
 
 
 def _series(records: Records, section: str, prefix: str) -> dict[str, list[tuple[int, float, float, float]]]:

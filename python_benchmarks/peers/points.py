@@ -9,7 +9,7 @@ import torch
 
 import wbm_ext
 from python_benchmarks._harness import Record, Store, Task
-from python_benchmarks.peers import ours
+from python_benchmarks.peers import with_wbm
 from python_benchmarks.peers.arrays import float64
 from python_benchmarks.peers.clouds import Clouds, draw
 from python_benchmarks.peers.loaded import load
@@ -37,7 +37,7 @@ def prepare(problem: Clouds, tolerance: float, iterations: int, device: str = "c
     return Run(call, lambda result: float64(result.plan))
 
 
-OURS = Peer(ours.OURS, "wbm_ext", "wbm_ext", prepare, order="rows")
+OURS = Peer(with_wbm.OURS, "wbm_ext", "wbm_ext", prepare, order="rows")
 
 
 def points(options: Options) -> list[Task]:

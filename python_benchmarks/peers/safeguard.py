@@ -19,7 +19,7 @@ import wbm_ext
 from python_benchmarks._harness import Record, Store, Task, threads
 from python_benchmarks._problems import squared_distances
 from python_benchmarks.peers.options import Options
-from python_benchmarks.peers.ours import OURS
+from python_benchmarks.peers.with_wbm import OURS
 
 SHAPES = ((64, 64), (128, 128), (256, 256), (41, 471))
 EPSILONS = (0.2, 0.05, 0.02, 0.01, 0.005, 0.002)  # times the mean cost

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from python_benchmarks._harness import Record, Store, Task, measure, threads
 from python_benchmarks._problems import clouds
-from python_benchmarks.peers import loops, ours
+from python_benchmarks.peers import loops, with_wbm
 from python_benchmarks.peers.loaded import load
 from python_benchmarks.peers.options import Options
 from python_benchmarks.peers.registry import Peer
 from python_benchmarks.peers.subjects import fixed, to_residual
 
-OURS = Peer(ours.OURS, "wbm_ext", "wbm_ext", ours.prepare, order="rows")
-AGAIN = f"{ours.OURS}, again"  # measured once more after the peers; shows drift
+OURS = Peer(with_wbm.OURS, "wbm_ext", "wbm_ext", with_wbm.prepare, order="rows")
+AGAIN = f"{with_wbm.OURS}, again"  # measured once more after the peers; shows drift
 TIGHT = {0.01: (64, 256, 512, 1024), 0.05: (64, 256, 512, 1024), 0.003: (64, 256, 512, 1024)}
 CLOSE_RACE = 2  # peers timed on every seed: the fastest of those that got there on the first
 

@@ -48,7 +48,7 @@ def first_call(peer: Peer, run: Run, limits: Limits) -> tuple[np.ndarray, float]
     return run.plan(results[0]), spent
 
 
-def judge(plan: np.ndarray, problem: Problem, iterations: int = 0, order: str = "") -> Record:
+def check(plan: np.ndarray, problem: Problem, iterations: int = 0, order: str = "") -> Record:
     """Residual, form and, for plain iterations, distance from the float64 plan after as many; ``wrong`` says why."""
     kind = str(problem.D.dtype)
     record: Record = {"residual": residual(plan, problem), "misfit": misfit(plan, problem)}
@@ -63,7 +63,7 @@ def judge(plan: np.ndarray, problem: Problem, iterations: int = 0, order: str = 
 def fixed(peer: Peer, problem: Problem, iterations: int, limits: Limits) -> Record:
     """Time exactly ``iterations`` iterations (whatever a peer without that notion does for them)."""
     run: Run = peer.prepare(problem, 0.0, iterations, limits.device)
-    record = judge(first_call(peer, run, limits)[0], problem, iterations, peer.order)
+    record = check(first_call(peer, run, limits)[0], problem, iterations, peer.order)
     if "wrong" in record:
         return record
     note = {} if peer.order else {"note": "not plain iterations"}
@@ -93,7 +93,7 @@ def to_residual(
     for factor in STRICTER if peer.stops else (1.0,):
         run: Run = peer.prepare(problem, factor * target, iterations, limits.device)
         plan, spent = first_call(peer, run, limits)
-        record = judge(plan, problem)
+        record = check(plan, problem)
         if "wrong" in record:
             return record | {"reached": False}
         record |= {"reached": record["residual"] <= target, "tolerance": factor * target, "one_call": spent}

@@ -1,4 +1,4 @@
-"""The toy study of the balancing metric: its judge, its clouds, one cell of it, its verdicts, the whole of it (slow)."""
+"""The toy study of the balancing metric: exact transport, its clouds, one cell of it, its verdicts, the whole of it (slow)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_clouds_are_fixed_and_only_move(study):
     np.testing.assert_allclose(far.y - near.y, np.tile([-1.5, 0.0], (study.SIZE, 1)), atol=1e-12)
 
 
-def test_the_judge_is_the_linear_programme(study):
+def test_the_evaluation_is_the_linear_programme(study):
     data = study.clouds(1.8)
     data = study.Clouds(data.x[:8], data.y[:8])
     a, b = np.arange(1.0, 9), np.arange(8.0, 0, -1)

@@ -1,4 +1,4 @@
-"""ESCFR Fig. 2 and 4: what plain, relaxed and calibrated plans join, and that the judge sees a fault."""
+"""ESCFR Fig. 2 and 4: what plain, relaxed and calibrated plans join, and that the check sees a fault."""
 
 from __future__ import annotations
 

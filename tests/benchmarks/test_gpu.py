@@ -108,9 +108,9 @@ def test_a_wrong_answer_is_told(checks, monkeypatch, name):
         calls.append(found)
         return found if len(calls) == 1 else found | {name: found[name] * 1.002}  # the first is the reference
 
-    assert checks.judge(case, 3, "cpu")["right"]
+    assert checks.check(case, 3, "cpu")["right"]
     monkeypatch.setattr(checks, "answer", faulty)
-    found = checks.judge(case, 3, "cpu")
+    found = checks.check(case, 3, "cpu")
     assert not found["right"]
     assert found["errors"][name] == pytest.approx(2e-3, rel=0.1)
 
@@ -130,10 +130,10 @@ def test_an_unwritten_or_changing_answer_is_told(checks, monkeypatch):
         return found if len(calls) < 3 else found | {"da": found["da"] * (1 + 1e-15)}
 
     monkeypatch.setattr(checks, "answer", unwritten)
-    assert checks.judge(case, 3, "cpu")["errors"]["da"] == float("inf")
+    assert checks.check(case, 3, "cpu")["errors"]["da"] == float("inf")
     calls.clear()
     monkeypatch.setattr(checks, "answer", changing)
-    found = checks.judge(case, 3, "cpu")
+    found = checks.check(case, 3, "cpu")
     assert not found["same_bits_twice"]
     assert not found["right"]
 
@@ -161,12 +161,12 @@ def test_what_the_sanitizer_runs_takes_every_road(checks):
 
 
 def test_a_case_that_fails_is_told_and_the_others_go_on(checks, monkeypatch):
-    def judge(case, seed, device):
+    def failing(case, seed, device):
         if case.dtype == torch.float64:
             raise RuntimeError("wbm_ext: a CUDA launch was refused: too many resources\nmore")
         return {"right": True}
 
-    monkeypatch.setattr(checks, "judge", judge)
+    monkeypatch.setattr(checks, "check", failing)
     wrong, count = checks.run(1, checks.cases(small=True), "cpu")
     assert 0 < len(wrong) < count
     assert wrong[0].endswith("float64, implicit, holes: wbm_ext: a CUDA launch was refused: too many resources")
@@ -277,13 +277,13 @@ def test_the_command_from_checks_to_file(times, tiny, checks, monkeypatch, tmp_p
     from python_benchmarks import supervised
     from python_benchmarks.gpu import __main__ as command
 
-    sound, judged = times.Settings, {"right": True}
+    sound, found = times.Settings, {"right": True}
     monkeypatch.setenv(supervised.CHILD, "1")
     monkeypatch.setattr(times, "Settings", lambda *arguments: replace(sound(*arguments), budget=0.0, device="cpu"))
     monkeypatch.setattr(command.gpu, "missing", lambda: "")
     monkeypatch.setattr(command.gpu, "describe", lambda: {"gpu": "NVIDIA H100 80GB HBM3"})
     monkeypatch.setattr(command, "HERE", tmp_path / "python_benchmarks")
-    monkeypatch.setattr(checks, "judge", lambda case, seed: dict(judged))
+    monkeypatch.setattr(checks, "check", lambda case, seed: dict(found))
     monkeypatch.setattr(checks, "replay", lambda seed: {"right": True})
     line = ["--seed", "4", "--partial", str(tmp_path / "partial.json")]
     code = command.main(line)
@@ -296,7 +296,7 @@ def test_the_command_from_checks_to_file(times, tiny, checks, monkeypatch, tmp_p
     assert len(timings) < len(found["records"])
     assert code == int(not all(record["met"] for record in timings.values()))
     assert "0 of" not in capsys.readouterr().out
-    judged |= {"right": False, "errors": {"dD": 0.5}, "limit": 1e-3, "same_bits_twice": True}
+    found |= {"right": False, "errors": {"dD": 0.5}, "limit": 1e-3, "same_bits_twice": True}
     assert command.main(line) == 1
     text = capsys.readouterr().out
     assert "dD off by 5.0e-01, limit 1e-03" in text

@@ -1,4 +1,4 @@
-"""The benchmark of solves in company: every state is timed, goals are judged by their ratios, the command writes JSON."""
+"""The benchmark of solves in company: every state is timed, goals are their ratios, the command writes JSON."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ PLAIN = [
     "POT sinkhorn, numpy", "POT sinkhorn_stabilized, numpy", "POT sinkhorn_log, numpy", "POT sinkhorn, torch",
     "POT sinkhorn_log, torch", "OTT-JAX lse", "torch logsumexp",
 ]  # fmt: skip
-STOPPING = [*PLAIN, "mdot-tnt"]
+STOPPING = [*PLAIN, "mdot-tnt", "RegOT SSNS", "RegOT SPLR"]
 
 
 @pytest.mark.parametrize("name", PLAIN)

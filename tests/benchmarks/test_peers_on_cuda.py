@@ -119,7 +119,8 @@ def test_who_is_picked_for_which_device():
 
     assert {"POT sinkhorn, numpy", "POT sinkhorn, torch", "GeomLoss ot.solve", with_torch.NAME} <= names("cpu")
     assert names("cpu") - names("cuda") == {
-        f"POT {x}, numpy" for x in ("sinkhorn", "sinkhorn_stabilized", "sinkhorn_log")
+        *(f"POT {x}, numpy" for x in ("sinkhorn", "sinkhorn_stabilized", "sinkhorn_log")),
+        *("RegOT SSNS", "RegOT SPLR"),
     }
     assert names("cuda") - names("cpu") == {"cuRegOT BCD", "cuRegOT SPLR"}
     assert names("cuda", "points") == {"FlashSinkhorn, TF32", "FlashSinkhorn, float32"}
@@ -179,11 +180,11 @@ def test_batches_equal_the_reference_and_achieve_the_residual(limits, name):
 
 def test_geomloss_solves_batches(limits):
     from python_benchmarks._problems import clouds
-    from python_benchmarks.peers.subjects import judge
+    from python_benchmarks.peers.subjects import check
 
     problem = clouds(12, 0.05, 3, "float64", 4)
     run = subject("GeomLoss ot.solve_batch").prepare(problem, 0.0, 400, "cpu")
-    assert "wrong" not in judge(run.plan(run.call()), problem)
+    assert "wrong" not in check(run.plan(run.call()), problem)
 
 
 @pytest.mark.usefixtures("curegot")

@@ -164,8 +164,8 @@ def test_each_rule_takes_its_epoch_and_the_model_of_that_epoch(study):
     split = study.data.parts(cell)
     options = {**cell.params, "epochs": 6, "selection": "factual", "patience": 6}
     model = create("tarnet", preset="paper", **options, random_state=3)
-    judges = (split.validation.X, split.validation.y, split.validation.treatment)
-    model.fit(split.train.X, split.train.y, treatment=split.train.treatment, validation=judges)
+    held_out = (split.validation.X, split.validation.y, split.validation.treatment)
+    model.fit(split.train.X, split.train.y, treatment=split.train.treatment, validation=held_out)
     effect = model.effect(split.test.X)
     assert metrics["factual.pehe_out"] == pytest.approx(pehe(split.test.effect(), effect))
     assert metrics["factual.auuc_out"] == pytest.approx(auuc(split.test.y, split.test.treatment, effect))

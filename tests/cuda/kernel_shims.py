@@ -10,7 +10,6 @@ import ctypes
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,52 +19,44 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from compiled import built
 from kernel_cases import Case, Guarded, address, fields, lengthened
 from wbm_ext._native import core
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = ROOT / "tests" / "cuda" / "host"
 # _FORTIFY_SOURCE refuses a longjmp to another stack, which is what a fiber is.
-INCLUDES = tuple(f"-I{folder}" for folder in (ROOT / "csrc", SHIM))
-FLAGS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-U_FORTIFY_SOURCE", "-DWBM_CUDA_ON_CPU")
+FOLDERS = (ROOT / "csrc", SHIM)
+INCLUDES = tuple(f"-I{folder}" for folder in FOLDERS)
+FLAGS = ("-std=c++17", "-fPIC", "-Wall", "-Wextra", "-U_FORTIFY_SOURCE", "-DWBM_CUDA_ON_CPU")
 
 
-def compiled(path: Path, kernels: tuple[str, ...], entries: tuple[str, ...], *definitions: str) -> Path:
+def compiled(kernels: tuple[str, ...], entries: tuple[str, ...], *definitions: str) -> Path:
     """The named files of ``csrc/cuda`` with the scheduler and the named files of ``host`` as a shared library."""
-    compiler = shlex.split(os.environ.get("CXX", "g++"))
-    if shutil.which(compiler[0]) is None:
-        pytest.skip("needs a C++ compiler (CXX or g++)")
-    sources = [
-        *(ROOT / "csrc" / "cuda" / f"{name}.cu" for name in kernels),
-        *(SHIM / f"{name}.cpp" for name in ("fibers", "races", "call", *entries)),
-    ]
-    _run([*compiler, *FLAGS, *definitions, *INCLUDES, "-x", "c++", *map(str, sources), "-o", str(path)])
-    return path
+    return _library(kernels, entries, (*definitions, "-O2"), (*definitions, "-O2"))
 
 
-def compiled_watched(path: Path, kernels: tuple[str, ...], entries: tuple[str, ...], *definitions: str) -> Path:
+def compiled_watched(kernels: tuple[str, ...], entries: tuple[str, ...], *definitions: str) -> Path:
     """The same with every load and store of the kernels seen by ``races.cpp``; the sanitizer's library is not linked."""
+    return _library(kernels, entries, (*definitions, "-O1", "-fsanitize=thread"), ("-O2", "-DWBM_WATCH_ACCESSES"))
+
+
+def _library(
+    kernels: tuple[str, ...], entries: tuple[str, ...], of_kernels: tuple[str, ...], of_entries: tuple[str, ...]
+) -> Path:
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     if shutil.which(compiler[0]) is None:
         pytest.skip("needs a C++ compiler (CXX or g++)")
-    flags = [flag for flag in FLAGS if flag not in ("-shared", "-O2")]
-    objects = [path.with_name(Path(name).name + ".o") for name in kernels]
+    sources = [(ROOT / "csrc" / "cuda" / f"{name}.cu", of_kernels) for name in kernels]
+    sources += [(SHIM / f"{name}.cpp", of_entries) for name in ("fibers", "races", "call", *entries)]
 
-    def compile_kernels(name: str, target: Path) -> None:
-        source = ROOT / "csrc" / "cuda" / f"{name}.cu"
-        watched = ["-O1", "-fsanitize=thread", "-c", "-x", "c++", str(source), "-o", str(target)]
-        _run([*compiler, *flags, *definitions, *INCLUDES, *watched])
+    def unit(source: tuple[Path, tuple[str, ...]]) -> str:
+        path, flags = source
+        return str(built([*compiler, *FLAGS, *flags, *INCLUDES, "-c", "-x", "c++", str(path)], FOLDERS, ".o")[0])
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(compile_kernels, kernels, objects))
-    rest = [str(SHIM / f"{name}.cpp") for name in ("fibers", "races", "call", *entries)]
-    _run([*compiler, *FLAGS, "-DWBM_WATCH_ACCESSES", *INCLUDES, *rest, *map(str, objects), "-o", str(path)])
-    return path
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+        objects = list(pool.map(unit, sources))
+    return built([*compiler, "-shared", *objects], (), ".so")[0]
 
 
 def structure(name: str, *groups: tuple[type, tuple[str, ...]]) -> type[ctypes.Structure]:

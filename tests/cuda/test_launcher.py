@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from compiled import built
 from kernel_compiler import FLAGS, ROOT, nvcc
 
 # A launch with less shared memory takes none away from a kernel that a captured graph or another thread wants with more; the
@@ -22,14 +22,12 @@ refusal: wbm_ext: a CUDA launch was refused: out of resources, cleared 1
 """
 
 
-def test_what_is_asked_of_the_runtime(tmp_path: Path) -> None:
+def test_what_is_asked_of_the_runtime() -> None:
     compiler = nvcc()
     if compiler is None:
         pytest.skip("needs nvcc (CUDACXX, PATH or CUDA_HOME)")
-    program = tmp_path / "runtime"
     source = ROOT / "tests" / "cuda" / "host" / "runtime.cu"
-    how = ["-arch=sm_90", "-cudart", "none", f"-I{ROOT / 'csrc'}", "-o", str(program), str(source)]
-    built = subprocess.run([compiler, *FLAGS, *how], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
+    how = ["-arch=sm_90", "-cudart", "none", f"-I{ROOT / 'csrc'}", str(source)]
+    program = built([compiler, *FLAGS, *how], (ROOT / "csrc", source.parent), "")[0]
     done = subprocess.run([program], capture_output=True, text=True, check=True)
     assert done.stdout == EXPECTED

@@ -13,7 +13,6 @@ import json
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from pathlib import Path
 import pytest
 
 import sass
+from compiled import built
 from kernel_compiler import FLAGS, ROOT, nvcc
 
 CUDA = ROOT / "csrc" / "cuda"
@@ -132,28 +132,17 @@ class Compiled:
 
 @cache
 def compiled(name: str, architecture: str = "sm_90") -> Compiled:
-    """``csrc/cuda/<name>.cu``, once a run; behind a colon the type of D that it is compiled for."""
+    """``csrc/cuda/<name>.cu``; behind a colon the type of D that it is compiled for."""
     name, _, cost_type = name.partition(":")
     compiler = nvcc()
     if compiler is None:
         pytest.skip("needs nvcc (CUDACXX, PATH or CUDA_HOME)")
-    folder = Path(tempfile.mkdtemp(prefix="wbm-cuda-"))
-    target = [
-        f"-arch={architecture}",
-        "-cubin",
-        "-Xptxas",
-        "-v",
-        "--keep",
-        f"--keep-dir={folder}",
-        f"-I{ROOT / 'csrc'}",
-    ]
-    cubin = folder / "kernels.cubin"
     definitions = [f"-DWBM_COST_TYPE={cost_type}"] if cost_type else []
-    command = [compiler, *FLAGS, *definitions, *target, "-o", str(cubin), str(CUDA / f"{name}.cu")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    (ptx,) = folder.glob("*.ptx")
-    return Compiled(done.stderr, ptx.read_text(), cubin)
+    options = [*FLAGS, *definitions, f"-arch={architecture}", "-ptx", f"-I{ROOT / 'csrc'}"]
+    ptx = built([compiler, *options, str(CUDA / f"{name}.cu")], (ROOT / "csrc",), ".ptx")[0]
+    assembler = str(Path(compiler).resolve().with_name("ptxas"))
+    cubin, report = built([assembler, f"-arch={architecture}", "-v", str(ptx)], (), ".cubin")
+    return Compiled(report, ptx.read_text(), cubin)
 
 
 FILES = (

@@ -21,16 +21,14 @@ Printed = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Devices:
-    path = tmp_path_factory.mktemp("watched") / "forward.so"
+def watched() -> Devices:
     kernels = ("solve/forward", "solve/forward_of_type", "solve/registers")
-    return Devices(ForwardShim(compiled_watched(path, kernels, ("forward", "faulty"), "-DWBM_HELD_COLUMNS=24")))
+    return Devices(ForwardShim(compiled_watched(kernels, ("forward", "faulty"), "-DWBM_HELD_COLUMNS=24")))
 
 
 @pytest.fixture(scope="module")
-def watched_backward(tmp_path_factory: pytest.TempPathFactory) -> BackwardShim:
-    path = tmp_path_factory.mktemp("watched") / "backward.so"
-    shim = BackwardShim(compiled_watched(path, ("gradient/backward",), ("backward",), "-DWBM_SYSTEM_BLOCK_SIDE=24"))
+def watched_backward() -> BackwardShim:
+    shim = BackwardShim(compiled_watched(("gradient/backward",), ("backward",), "-DWBM_SYSTEM_BLOCK_SIDE=24"))
     shim.multiprocessors(6)
     return shim
 

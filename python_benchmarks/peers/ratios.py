@@ -17,8 +17,8 @@ from python_benchmarks._harness import Record, Store, Task, measure, threads
 from python_benchmarks._problems import clouds, relative_error, residual, sharp_gradient
 from python_benchmarks.peers import loops
 from python_benchmarks.peers.options import Options
-from python_benchmarks.peers.ours import OURS
 from python_benchmarks.peers.subjects import GRADIENT
+from python_benchmarks.peers.with_wbm import OURS
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS = {  # least work a call into torch can do, as a yardstick
