@@ -56,6 +56,16 @@ def test_evaluate_prints_the_metrics_and_holds_goals(wbm, model):
     assert metrics["auc"] == expected
     assert metrics["pairs"] == 400
     assert {"ndcg@5", "f1@5", "brier", "auc_unseen"} <= set(metrics)
+    scores, labels = fitted.predict(test.users, test.items).astype(float), test.binarize(3)
+    error = -np.where(labels > 0, np.log(scores), np.log1p(-scores))
+    weight = 1 / fitted.propensity(test.users, test.items).astype(float)
+    assert metrics["log_loss"] == pytest.approx(error.mean())
+    assert metrics["log_loss_snips"] == pytest.approx((weight * error).sum() / weight.sum())
+    first = pandas.DataFrame({"u": test.users, "i": test.items, "y": labels, "s": scores})
+    first = first.sort_values(["u", "s"], ascending=[True, False], kind="stable").groupby("u").head(5)
+    assert metrics["precision@5"] == pytest.approx(first.groupby("u")["y"].sum().mean() / 5)
+    assert metrics["hit_rate@5"] == pytest.approx(first.groupby("u")["y"].max().mean())
+    assert metrics["coverage@5"] == pytest.approx(first["i"].nunique() / 50)
     assert wbm("evaluate", "test.csv", "-m", model, "--at-least", "auc=0").exit_code == 0
     missed = wbm("evaluate", "test.csv", "-m", model, "--at-least", "auc=0.999", "--at-most", "brier=1")
     assert missed.exit_code == 1

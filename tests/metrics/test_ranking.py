@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import ndcg_score, roc_auc_score
 
+from wbm_ext import metrics
 from wbm_ext.errors import UnknownNameError
 from wbm_ext.metrics import auc, f1_at_k, ndcg_at_k, precision_at_k, ranking_report, recall_at_k
 
@@ -164,3 +165,15 @@ def test_bad_input_is_refused(changes, error, text) -> None:
 def test_skip_needs_a_user_with_a_positive() -> None:
     with pytest.raises(ValueError, match="labels must hold a positive for no_positive='skip'"):
         ndcg_at_k([0, 1], [0, 0], [1, 2], no_positive="skip")
+
+
+def test_hits_coverage_and_ties_of_a_case_by_hand() -> None:
+    users, items = [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 3]
+    labels, scores = [0, 1, 0, 0, 0, 1], [3.0, 2.0, 1.0, 0.5, 0.5, 0.1]
+    assert metrics.hit_rate_at_k(users, labels, scores, 1) == 0
+    assert metrics.hit_rate_at_k(users, labels, scores, 2) == 0.5
+    assert metrics.hit_rate_at_k(users, labels, scores, 3) == 1
+    assert metrics.coverage_at_k(users, items, scores, 8, 1) == 1 / 8
+    assert metrics.coverage_at_k(users, items, scores, 8, 9) == 4 / 8
+    assert metrics.tied_users(users, scores) == 0.5
+    assert metrics.tied_users(users, range(6)) == 0

@@ -11,7 +11,7 @@ import typer
 
 from wbm_ext.cli import options
 from wbm_ext.cli.columns import fit_options, names
-from wbm_ext.cli.outcome import command, fail, say
+from wbm_ext.cli.outcome import command, fail, note, say
 from wbm_ext.cli.predicting import load
 from wbm_ext.cli.runfile import settings
 from wbm_ext.cli.units import seen_by
@@ -72,19 +72,46 @@ def evaluate(
 
 
 def _of_ratings(estimator: Any, table: Path, reading: dict[str, Any], k: int) -> dict[str, float]:
+    from wbm_ext import metrics as figures
     from wbm_ext.datasets import overlap, read_ratings
-    from wbm_ext.metrics import brier_score
     from wbm_ext.recommender.judging import judge
 
     fitted = estimator.observed_
     known = {"n_users": estimator.n_users_, "n_items": estimator.n_items_}
     data = read_ratings(table, **reading, **(known if fitted.user_labels is None else {"labels": fitted}))
     metrics: dict[str, float] = {"pairs": len(data), **judge(estimator, data, k)}
-    metrics["brier"] = float(brier_score(estimator.predict(data.users, data.items), data.binarize(estimator.threshold)))
+    scores, labels = estimator.predict(data.users, data.items), data.binarize(estimator.threshold)
+    lists = (data.users, labels, scores)
+    metrics |= {
+        f"precision@{k}": figures.precision_at_k(*lists, k),
+        f"recall@{k}": figures.recall_at_k(*lists, k),
+        f"hit_rate@{k}": figures.hit_rate_at_k(*lists, k),
+        f"coverage@{k}": figures.coverage_at_k(data.users, data.items, scores, data.n_items, k),
+        "brier": float(figures.brier_score(scores, labels)),
+        **_log_losses(scores, labels, estimator.propensity(data.users, data.items)),
+    }
+    tied = figures.tied_users(data.users, scores)
+    if tied:
+        note(
+            f"warning: {tied:.1%} of the users have pairs of one score; their lists at {k} follow the order of the rows"
+        )
     seen = overlap(fitted, data)
     if seen.any():
         metrics["pairs_of_the_fit"] = int(seen.sum())
     return metrics
+
+
+def _log_losses(scores: Any, labels: Any, propensity: Any) -> dict[str, float]:
+    """Return the log loss of the pairs, and its self-normalised estimate over all pairs, Σ e / q / Σ 1 / q.
+
+    The second is for a table whose pairs users have chosen; of pairs at random the first is.
+    """
+    import numpy as np
+
+    scores = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
+    errors = -np.where(labels > 0, np.log(scores), np.log1p(-scores))
+    weights = 1 / propensity.astype(np.float64)
+    return {"log_loss": float(errors.mean()), "log_loss_snips": float((weights * errors).sum() / weights.sum())}
 
 
 def _of_units(

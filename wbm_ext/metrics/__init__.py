@@ -18,7 +18,17 @@ from wbm_ext.metrics.effects import (
     rmse_factual,
 )
 from wbm_ext.metrics.estimators import dr_estimate, ideal_loss, ips_estimate, naive_estimate, snips_estimate
-from wbm_ext.metrics.ranking import auc, f1_at_k, ndcg_at_k, precision_at_k, ranking_report, recall_at_k
+from wbm_ext.metrics.ranking import (
+    auc,
+    coverage_at_k,
+    f1_at_k,
+    hit_rate_at_k,
+    ndcg_at_k,
+    precision_at_k,
+    ranking_report,
+    recall_at_k,
+    tied_users,
+)
 from wbm_ext.metrics.report import effect_report
 from wbm_ext.metrics.reweighting import reweighted_distance
 from wbm_ext.metrics.uplift import auuc, auuc_separate, qini, qini_curve, uplift_curve
@@ -33,10 +43,12 @@ __all__ = [
     "brier_score",
     "calibration_curve",
     "clipped_share",
+    "coverage_at_k",
     "dr_estimate",
     "effect_report",
     "effective_sample_size",
     "f1_at_k",
+    "hit_rate_at_k",
     "ideal_loss",
     "ips_estimate",
     "largest_share",
@@ -55,5 +67,6 @@ __all__ = [
     "rmse_counterfactual",
     "rmse_factual",
     "snips_estimate",
+    "tied_users",
     "uplift_curve",
 ]

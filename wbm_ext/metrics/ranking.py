@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wbm_ext.datasets._arrays import as_binary, as_vector, check_count, check_same_length, reject
+from wbm_ext.datasets._arrays import as_binary, as_ids, as_vector, check_count, check_same_length, reject
 from wbm_ext.errors import check_name
 
 
@@ -92,6 +92,42 @@ def recall_at_k(users: Any, labels: Any, scores: Any, k: int = 5) -> float:
     Parameters and errors are those of :func:`ndcg_at_k`.
     """
     return float(_user_lists(users, labels, scores, k).recall.mean())
+
+
+def hit_rate_at_k(users: Any, labels: Any, scores: Any, k: int = 5) -> float:
+    """Share of the users with a positive among the first k.
+
+    Parameters and errors are those of :func:`ndcg_at_k`.
+    """
+    return float((_user_lists(users, labels, scores, k).hits > 0).mean())
+
+
+def coverage_at_k(users: Any, items: Any, scores: Any, n_items: int, k: int = 5) -> float:
+    """Share of the ``n_items`` items that are among the first k of some user.
+
+    Parameters
+    ----------
+    users, items : array of int, shape (n,)
+        Of each pair; items in [0, n_items).
+    scores : array, shape (n,)
+    n_items, k : int
+    """
+    who, things = as_vector("users", users), as_ids("items", items, check_count("n_items", n_items))
+    values = as_vector("scores", scores).astype(np.float64)
+    check_same_length(users=who, items=things, scores=values)
+    order = np.lexsort((-values, who))
+    _, sizes = np.unique(who, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return len(np.unique(things[order][place < check_count("k", k)])) / n_items
+
+
+def tied_users(users: Any, scores: Any) -> float:
+    """Return the share of users with two pairs of one score: the order of their lists is then that of the rows."""
+    who, values = as_vector("users", users), as_vector("scores", scores)
+    check_same_length(users=who, scores=values)
+    order = np.lexsort((values, who))
+    same = (np.diff(who[order]) == 0) & (np.diff(values[order]) == 0)
+    return len(np.unique(who[order][1:][same])) / len(np.unique(who)) if len(who) else 0.0
 
 
 def f1_at_k(users: Any, labels: Any, scores: Any, k: int = 5, *, average: str = "of_means") -> float:
