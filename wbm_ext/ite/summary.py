@@ -47,7 +47,7 @@ class EffectSummary:
 
             ψ_i = μ1 - μ0 + t (y - μ1) / e - (1 - t) (y - μ0) / (1 - e),   se = sd(ψ) / sqrt(n)
 
-        A system without a training loop and without inference of its own (matching, forests) is refitted on folds, and
+        A system without a training loop (regression, matching, forests) is refitted on folds, and
         each outcome predicted by the fit that has not seen the unit; of a network the outcomes are its own, and the
         interval is valid only as far as it does not follow the noise of its training units.
     treated : AverageEffect
@@ -167,7 +167,7 @@ def summarise(
     check_number("level", level, above=0, below=1)
     x = model._encode(X)
     outcomes, treated = check_training(x, y, treatment)
-    held_out = not hasattr(model, "history_") and model._own_average_interval(x, level) is None
+    held_out = not hasattr(model, "history_")
     expected = _cross_fitted(model, x, outcomes, treated, random_state) if held_out else model._outcomes(x)
     e = propensities(x, treated, random_state)
     weights = np.where(treated, 1 / e, 1 / (1 - e))
