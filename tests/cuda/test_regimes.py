@@ -246,38 +246,6 @@ def test_no_schedule_changes_a_bit(devices: Devices, path: str) -> None:
             assert same(first, devices.solve(case, path, seed))
 
 
-@pytest.mark.slow
-def test_every_barrier_is_needed(devices: Devices) -> None:
-    """Each barrier of the kernels, left out, changes results on one path or another, or stops the run."""
-    small = make_two(n=8, m=9, epsilon=0.3, dtype=np.float32)
-    cases = [
-        (replace(demanding(np.float32), max_iter=6, tol=2e-3), "cluster"),
-        (replace(small, max_iter=1), "cluster"),  # ends in the log domain: the last barrier is the only one left
-        (replace(small, epsilon=np.full(2, 0.004), tol=1e-4, max_iter=60), "grid"),  # leaves the range again and again
-        (replace(small, tol=1e-30, max_iter=60), "grid"),  # stagnates
-        (make_two(n=8, m=200, epsilon=0.1, max_iter=5, dtype=np.float32), "block"),  # warps add up more than one turn
-        (make(batch=1, n=34, m=520, epsilon=0.1, max_iter=3, dtype=np.float32), "block"),  # a block a row
-    ]
-    sound: list[dict[str, np.ndarray]] = []
-    passed = devices.shim.barriers(lambda: sound.extend(devices.solve(case, path) for case, path in cases))
-    names = ("group", "fused", "log_iteration", "scaling_iteration", "sweep", "solver_state")
-    barriers = [b for b in passed if b.split(".")[0] in names]
-    assert len(barriers) >= 10
-    known = list(zip(cases, sound, strict=True))
-    missed = [b for b in barriers if not any(differs(devices, *case, b, expected) for case, expected in known)]
-    assert missed == []
-
-
-def differs(devices: Devices, case: Case, path: str, barrier: str, sound: dict[str, np.ndarray]) -> bool:
-    for seed in range(1, 4):
-        try:
-            if not same(sound, devices.solve(case, path, seed, dropped=barrier)):
-                return True
-        except (RuntimeError, AssertionError):
-            return True
-    return False
-
-
 H100 = (132, 232448, 8, True)
 T4 = (40, 65536, 1, True)
 
