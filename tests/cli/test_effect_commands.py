@@ -125,9 +125,9 @@ def test_effect_prints_what_a_reader_checks_and_a_page_with_plots(wbm, units):
 
 def test_a_time_limit_ends_the_training_with_the_best_epoch(wbm, units):
     small = ("-p", "representation=[8]", "-p", "heads=[8]", "-p", "epochs=100000", "--no-progress")
-    done = wbm("fit", units, "-s", "tarnet", *ROLES, *small, "--max-minutes", 0.02, "--out", "m.pt")
+    done = wbm("fit", units, "-s", "tarnet", *ROLES, *small, "--max-minutes", 1e-5, "--out", "m.pt")
     assert done.exit_code == 0, done.stderr
-    assert "--max-minutes 0.02: ended after epoch" in done.stderr
+    assert "--max-minutes 1e-05: ended after epoch" in done.stderr
     history = wbm_ext.load("m.pt").history_
     assert history.stopped == "callback"
     assert history.seconds < 30

@@ -65,11 +65,11 @@ def test_networks_have_bootstrap_intervals_too(small: Any) -> None:
 
 
 def test_without_a_bootstrap_there_is_a_value_and_no_interval(small: Any) -> None:
-    model = create("ols").fit(**small.arguments)
+    model = create("knn").fit(**small.arguments)
     effect = model.ate(small.X)
     assert (effect.lower, effect.upper, effect.method) == (None, None, None)
     assert str(effect) == f"{effect.value:.4g}"
-    with pytest.raises(ValueError, match="ols has no interval of its own; fit it with n_bootstrap=200"):
+    with pytest.raises(ValueError, match="knn has no interval of its own; fit it with n_bootstrap=200"):
         model.effect_interval(small.X)
     with pytest.raises(ValueError, match="level must be"):
         model.ate(small.X, level=95)

@@ -20,6 +20,7 @@ In one process, or inside :func:`off`, all of these functions do nothing.
 from __future__ import annotations
 
 import atexit
+import gc
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,6 +53,7 @@ def start(device: str | torch.device = "cpu") -> None:
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+        gc.collect()  # what still refers to the group keeps its threads
 
 
 def local_device(device: str | torch.device) -> torch.device:
